@@ -1,0 +1,3 @@
+#![forbid(unsafe_code)]
+//! The `onebpf` command.
+fn main() {}

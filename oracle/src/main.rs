@@ -1,0 +1,2 @@
+//! libbpf as the oracle.
+fn main() {}

@@ -1,0 +1,3 @@
+#![forbid(unsafe_code)]
+//! Everything a person runs by hand.
+fn main() {}
