@@ -1,1 +1,20 @@
-//! x
+//! The kernel side of BPF behind one safe, object-safe trait.
+//!
+//! [`Kernel`] is all that onebpf asks of a host: bpf(2), bpffs, and a few facts. [`Linux`] is the real
+//! one; `onebpf-fake` has one in memory. Plain data goes in, an [`OwnedFd`](std::os::fd::OwnedFd) or
+//! plain data comes out, and every failure names the operation and the errno.
+//!
+//! `unsafe` lives only under `linux/`.
+#![deny(unsafe_code)]
+
+mod error;
+mod features;
+mod kernel;
+mod linux;
+mod types;
+
+pub use error::{Errno, Error, Op, Result};
+pub use features::{Feature, FeatureSet, Support, probe, probe_all};
+pub use kernel::Kernel;
+pub use linux::Linux;
+pub use types::*;

@@ -1,0 +1,82 @@
+//! The one seam between onebpf and a kernel.
+
+use crate::Result;
+use crate::types::{
+    BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
+};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a loader may ask of a kernel.
+///
+/// Every method is one operation with no decision in it: no retry, no fallback, no probe. Methods take
+/// `&self` and may be called from several threads at once.
+pub trait Kernel: Send + Sync {
+    /// Creates a map. Since Linux 3.18.
+    fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd>;
+    /// Copies the value under `key` into `value`, whose length the caller has taken from [`MapInfo`]
+    /// (see [`MapInfo::value_buffer_size`] for per-CPU maps). ENOENT: no such key.
+    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<()>;
+    /// Writes `value` under `key`. `flags` is BPF_ANY, BPF_NOEXIST or BPF_EXIST, and more for some types.
+    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()>;
+    /// Puts an object (an inner map, a program) into the slot under `key`.
+    fn map_update_object(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &[u8],
+        object: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<()>;
+    /// Removes `key`. ENOENT: no such key.
+    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<()>;
+    /// Writes the key after `key` (the first one for `None`) into `next`; false at the end.
+    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool>;
+    /// Makes the map read-only for user space, for ever. Since Linux 5.2.
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()>;
+
+    /// Loads BTF. Since Linux 4.18.
+    fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd>;
+    /// Loads a program through the verifier. With `attr.log`, the kernel's words are written to that
+    /// buffer, NUL-terminated; ENOSPC says that it was too small.
+    fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd>;
+    /// Runs a program on given data. Since Linux 4.12.
+    fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult>;
+
+    /// What the kernel says of a map.
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo>;
+    /// What the kernel says of a program.
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo>;
+    /// What the kernel says of a BTF object, with its bytes.
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo>;
+    /// The id after `after` (0 for the first); `None` at the end. Since Linux 4.13 (BTF: 4.18).
+    fn next_id(&self, kind: ObjectKind, after: u32) -> Result<Option<u32>>;
+    /// Opens an object by id.
+    fn open_id(&self, kind: ObjectKind, id: u32) -> Result<OwnedFd>;
+
+    /// Pins an object. EEXIST: the name is taken.
+    fn pin(&self, object: BorrowedFd<'_>, path: &Path) -> Result<()>;
+    /// Opens a pinned object of any kind. ENOENT, and only that, means that there is none.
+    fn open_pin(&self, path: &Path) -> Result<OwnedFd>;
+    /// What an fd stands for: a map, a program, a link, BTF, or `None` for anything else.
+    fn fd_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>>;
+    /// Duplicates an fd of this kernel.
+    fn duplicate(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd>;
+    /// Removes a pin.
+    fn unlink(&self, path: &Path) -> Result<()>;
+    /// Makes one directory, mode 0700. EEXIST: something has that name.
+    fn mkdir(&self, path: &Path) -> Result<()>;
+    /// Removes an empty directory.
+    fn rmdir(&self, path: &Path) -> Result<()>;
+    /// The names in a directory, sorted.
+    fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>>;
+    /// Whether `path` lies on a BPF filesystem. ENOENT if there is no such file.
+    fn is_bpffs(&self, path: &Path) -> Result<bool>;
+
+    /// Lifts RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF memory to.
+    fn lift_memlock(&self) -> Result<()>;
+    /// Release, CPUs, page size.
+    fn host(&self) -> Result<Host>;
+    /// The kernel's own BTF, mapped rather than read where the kernel can; `None` if it has none.
+    fn kernel_btf(&self) -> Result<Option<Arc<dyn AsRef<[u8]> + Send + Sync>>>;
+}
