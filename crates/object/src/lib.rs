@@ -1,2 +1,38 @@
-#![forbid(unsafe_code)]
-//! x
+//! A compiled BPF object as plain, editable data.
+//!
+//! [`parse`] turns the bytes of an ELF file into a [`Spec`]: its maps, whatever dialect they are
+//! declared in, its programs, functions, variables and externs. It is a pure function: no file, no
+//! system call, no clock; the same bytes and options give the same `Spec` on any machine. A `Spec` can
+//! be changed at will before it is loaded: to change `max_entries`, assign the field.
+//!
+//! Input is hostile: every read is checked, and every error says where.
+
+mod elf;
+mod error;
+pub mod insn;
+mod maps;
+mod programs;
+mod spec;
+
+pub use error::{CODES, Error, Place, Result, Warning};
+pub use programs::{LinkedProgram, SECTIONS, SectionRule, link};
+pub use spec::*;
+
+use onebpf_btf::Btf;
+
+/// How to read an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// The object's name, from which libbpf derives the names of data maps (`<name>.rodata`): the file's name up to its first dot.
+    pub name: String,
+    /// Unknown map attributes and non-zero unknown words are warnings, not errors.
+    pub relaxed: bool,
+    /// Settles which dialect a `maps` or `.maps` section is written in, where evidence does not.
+    pub dialect: Option<Dialect>,
+}
+
+/// Reads a compiled BPF object.
+pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
+    let _ = (bytes, options, None::<Btf>);
+    todo!("the elf helper replaces this with the pipeline: elf::read -> maps::collect -> programs::collect")
+}

@@ -1,0 +1,129 @@
+//! Maps.
+
+use super::MapType;
+use crate::Place;
+use onebpf_btf::TypeId;
+
+/// A map that an object declares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapSpec {
+    /// Symbol name; for data sections libbpf's kernel-visible name (`obj.rodata`).
+    pub name: String,
+    /// The section that declares it.
+    pub section: String,
+    /// How it is declared.
+    pub dialect: Dialect,
+    /// Map type.
+    pub kind: MapType,
+    /// Size and BTF type of a key.
+    pub key: Layout,
+    /// Size and BTF type of a value.
+    pub value: Layout,
+    /// How many entries fit.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// `map_extra`.
+    pub extra: u64,
+    /// NUMA node to live on.
+    pub numa_node: Option<u32>,
+    /// Where it is pinned.
+    pub pinning: Pinning,
+    /// Template of the maps that it holds.
+    pub inner: Option<Box<MapSpec>>,
+    /// What it holds at first.
+    pub contents: Contents,
+    /// iproute2's map id: what `__section_tail(ID, ...)` and `inner_id` speak of.
+    pub id: Option<u32>,
+    /// iproute2's `inner_id`: the id of the map that is this one's template.
+    pub inner_id: Option<u32>,
+    /// iproute2's `inner_idx`: the slot that this map takes in every outer map that names its id; -1 for none.
+    pub inner_idx: Option<i32>,
+    /// Frozen after it is filled (`.rodata*`).
+    pub read_only: bool,
+    /// False: not created (an optional struct_ops map, `?`).
+    pub autocreate: bool,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// Size and type of a key or value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes.
+    pub size: u32,
+    /// BTF type in the object's BTF, if the declaration names one.
+    pub btf: Option<TypeId>,
+}
+
+/// How a map is declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Dialect {
+    /// `.maps` with `__uint`, `__type`, `__array`.
+    #[serde(rename = "btf")]
+    Btf,
+    /// `.maps` with initialised members, the first form of BTF-defined maps (Linux 5.3-rc, June 2019).
+    #[serde(rename = "btf-values")]
+    BtfValues,
+    /// `maps` with libbpf's old `struct bpf_map_def`.
+    #[serde(rename = "bpf_map_def")]
+    BpfMapDef,
+    /// `maps` with iproute2's `struct bpf_elf_map`.
+    #[serde(rename = "bpf_elf_map")]
+    BpfElfMap,
+    /// Global variables.
+    #[serde(rename = "data")]
+    Data,
+    /// `extern` variables that the kernel's configuration fills.
+    #[serde(rename = "kconfig")]
+    Kconfig,
+    /// Tables of functions for the kernel to call.
+    #[serde(rename = "struct_ops")]
+    StructOps,
+}
+
+/// Where a map is pinned, as the object says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// Not at all.
+    #[default]
+    None,
+    /// Under the pin root by its name (libbpf's `LIBBPF_PIN_BY_NAME`, 1 in `.maps`).
+    ByName,
+    /// Shared by loads of the same object file (iproute2's `PIN_OBJECT_NS`, 1 in `bpf_elf_map`).
+    Object,
+    /// Shared by all (iproute2's `PIN_GLOBAL_NS`, 2).
+    Global,
+    /// A number that `/etc/iproute2/bpf_pinning` explains.
+    Custom(u32),
+}
+
+/// What a map holds at first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// The value of key 0: a data section's bytes.
+    Data(Vec<u8>),
+    /// Maps or programs in slots; a NULL slot is not listed.
+    Slots(Vec<Slot>),
+}
+
+/// One slot of a program array or a map of maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Key, as an index.
+    pub index: u32,
+    /// What goes there.
+    pub target: SlotTarget,
+}
+
+/// What a slot holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotTarget {
+    /// Another map of the object.
+    Map(String),
+    /// A program of the object.
+    Program(String),
+}
