@@ -1,0 +1,318 @@
+//! One step of a plan.
+
+use onebpf_btf::ext::{FuncInfo, LineInfo};
+use onebpf_object::{FuncId, insn::Insn};
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The object that step k will produce, whatever its fd will be.
+pub struct Slot<T>(u32, PhantomData<fn() -> T>);
+
+/// Marks a slot for a kind of object.
+pub mod object {
+    /// A map.
+    #[derive(Debug)]
+    pub enum Map {}
+    /// A program.
+    #[derive(Debug)]
+    pub enum Program {}
+    /// Loaded BTF.
+    #[derive(Debug)]
+    pub enum Btf {}
+}
+
+
+/// A slot of any kind that can be pinned or put into a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// A map.
+    Map(Slot<object::Map>),
+    /// A program.
+    Program(Slot<object::Program>),
+}
+
+/// One kernel operation with all that it needs.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Lift RLIMIT_MEMLOCK, for kernels that charge BPF memory to it (before 5.11).
+    LiftMemlock,
+    /// Load the object's BTF, fixed up and fitted to the kernel.
+    LoadBtf {
+        /// Filled by this step; stays empty if the kernel refuses and `optional`.
+        out: Slot<object::Btf>,
+        /// The blob.
+        #[serde(serialize_with = "length")]
+        data: Arc<[u8]>,
+        /// Go on without BTF when the kernel refuses it.
+        optional: bool,
+    },
+    /// Take a pinned map, after looking again at what it is.
+    OpenPin {
+        /// Filled by this step.
+        out: Slot<object::Map>,
+        /// Map name.
+        name: String,
+        /// Where it is pinned.
+        path: PathBuf,
+        /// What it must be.
+        expect: Box<CreateMap>,
+    },
+    /// Create a map.
+    CreateMap(Box<CreateMap>),
+    /// Write one entry.
+    Write {
+        /// The map.
+        map: Slot<object::Map>,
+        /// Map name.
+        name: String,
+        /// Key.
+        key: Vec<u8>,
+        /// Value.
+        #[serde(serialize_with = "length")]
+        value: Arc<[u8]>,
+    },
+    /// Make a map read-only for user space.
+    Freeze {
+        /// The map.
+        map: Slot<object::Map>,
+        /// Map name.
+        name: String,
+    },
+    /// Load a program.
+    LoadProgram(Box<LoadProgram>),
+    /// Put a map or program into a slot of a map.
+    Fill {
+        /// The outer map or program array.
+        map: Slot<object::Map>,
+        /// Its name.
+        name: String,
+        /// Key.
+        index: u32,
+        /// What goes there.
+        object: Object,
+        /// The name of that.
+        target: String,
+    },
+    /// Make a directory on a BPF filesystem; one that is there already is fine.
+    MakeDir {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Pin an object. If the name was taken since the host was observed, a map that fits is opened instead, once.
+    Pin {
+        /// What.
+        object: Object,
+        /// Its name.
+        name: String,
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// A map to create, in the kernel's terms.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct CreateMap {
+    /// Filled by this step.
+    pub out: Slot<object::Map>,
+    /// Map name in the object.
+    pub name: String,
+    /// Name given to the kernel; empty if it takes none.
+    pub kernel_name: String,
+    /// `enum bpf_map_type`.
+    pub map_type: u32,
+    /// Bytes in a key.
+    pub key_size: u32,
+    /// Bytes in a value.
+    pub value_size: u32,
+    /// Entries.
+    pub max_entries: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// `map_extra`.
+    pub extra: u64,
+    /// NUMA node.
+    pub numa_node: Option<u32>,
+    /// Key and value types.
+    pub btf: Option<MapBtfRef>,
+    /// Template for the maps that it will hold.
+    pub inner: Option<Slot<object::Map>>,
+    /// True for a template: it is not part of the loaded object and is closed after use.
+    pub template: bool,
+    /// What to leave out, in order, if the kernel refuses.
+    pub on_refusal: Vec<Fallback>,
+}
+
+/// BTF types of a map to be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MapBtfRef {
+    /// The loaded BTF.
+    pub btf: Slot<object::Btf>,
+    /// Key type id.
+    pub key: u32,
+    /// Value type id.
+    pub value: u32,
+}
+
+/// What a step may leave out when the kernel refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// Create the map without key and value types.
+    DropBtf,
+}
+
+/// A program to load.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct LoadProgram {
+    /// Filled by this step.
+    pub out: Slot<object::Program>,
+    /// Program name in the object.
+    pub name: String,
+    /// Name given to the kernel; empty if it takes none.
+    pub kernel_name: String,
+    /// Section, for messages.
+    pub section: String,
+    /// `enum bpf_prog_type`.
+    pub prog_type: u32,
+    /// `enum bpf_attach_type`.
+    pub expected_attach_type: u32,
+    /// `BPF_F_*`.
+    pub flags: u32,
+    /// Licence.
+    pub license: String,
+    /// Kernel version, for kprobes before Linux 5.0.
+    pub kernel_version: u32,
+    /// Instructions; patched places hold 0.
+    #[serde(serialize_with = "length")]
+    pub insns: Arc<[Insn]>,
+    /// What is known only when earlier steps have run.
+    pub patches: Vec<Patch>,
+    /// BTF that the infos speak of.
+    pub btf: Option<Slot<object::Btf>>,
+    /// Function types.
+    #[serde(serialize_with = "length")]
+    pub func_info: Arc<[FuncInfo]>,
+    /// Source lines.
+    #[serde(serialize_with = "length")]
+    pub line_info: Arc<[LineInfo]>,
+    /// Where each function of the object starts, for messages.
+    #[serde(skip)]
+    pub functions: Vec<(u32, FuncId)>,
+    /// What in the kernel it attaches to.
+    pub attach: Option<Attach>,
+    /// Verifier log level asked for from the start.
+    pub log_level: u32,
+}
+
+/// A kernel BTF id to attach to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Attach {
+    /// Its name.
+    pub name: String,
+    /// BTF id in the kernel's BTF.
+    pub btf_id: u32,
+}
+
+/// An instruction whose immediate is an fd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Patch {
+    /// Which instruction.
+    pub insn: u32,
+    /// What goes into its (first) immediate.
+    pub operand: Operand,
+}
+
+/// What a patched immediate will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operand {
+    /// The fd of a map.
+    MapFd(Slot<object::Map>),
+}
+
+/// One way in which a load differs from what is pinned.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PinDiff {
+    /// Map name.
+    pub map: String,
+    /// Where.
+    pub path: PathBuf,
+    /// `create`, `reuse`, or the mismatching field.
+    pub change: Change,
+}
+
+/// What becomes of a pinned name.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Nothing is there: a new map takes the name.
+    Create,
+    /// The pinned map is used.
+    Reuse,
+    /// The pinned map is not what the object declares.
+    Conflict(Vec<FieldDiff>),
+}
+
+/// One field that differs between the pinned map and the declared one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct FieldDiff {
+    /// `type`, `key_size`, ...
+    pub field: &'static str,
+    /// What is pinned.
+    pub pinned: String,
+    /// What the object wants.
+    pub wanted: String,
+}
+
+impl<T> Slot<T> {
+    /// The slot with that number.
+    pub fn new(number: u32) -> Self {
+        Self(number, PhantomData)
+    }
+
+    /// Its number, unique in a plan.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Slot<T> {}
+impl<T> PartialEq for Slot<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<T> Eq for Slot<T> {}
+impl<T> std::hash::Hash for Slot<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+impl<T> fmt::Display for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+impl<T> serde::Serialize for Slot<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u32(self.0)
+    }
+}
+
+fn length<T, S: serde::Serializer>(data: &Arc<[T]>, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(data.len() as u64)
+}
