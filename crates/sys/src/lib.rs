@@ -10,8 +10,11 @@
 mod error;
 mod features;
 mod kernel;
+#[allow(unsafe_code)]
 mod linux;
 mod types;
+#[allow(missing_docs, unreachable_pub)]
+mod uapi;
 
 pub use error::{Errno, Error, Op, Result};
 pub use features::{Feature, FeatureSet, Support, probe, probe_all};

@@ -174,8 +174,8 @@ impl MapInfo {
         let value = self.value_size as usize;
         if PER_CPU.contains(&self.map_type) {
             value.next_multiple_of(8).saturating_mul(possible_cpus as usize)
-        } else if matches!(self.map_type, 3 | 8 | 12 | 13 | 15 | 18) {
-            value.max(4)
+        } else if matches!(self.map_type, 3 | 4 | 8 | 12 | 13) {
+            4
         } else {
             value
         }

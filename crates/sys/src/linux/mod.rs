@@ -1,5 +1,142 @@
 //! The running kernel.
 
+mod bpf;
+mod bpffs;
+mod btf;
+mod fdinfo;
+mod host;
+mod info;
+mod map;
+mod prog;
+
+use crate::types::{
+    BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
+};
+use crate::{Errno, Error, Kernel, Op, Result};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 /// The kernel that this process runs on.
+///
+/// Element operations ask the kernel for the map's sizes first and answer EINVAL when a buffer is too
+/// short: bpf(2) itself trusts its caller and would write past the end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Linux;
+
+impl Kernel for Linux {
+    fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd> {
+        map::create(attr).op(Op::MapCreate)
+    }
+    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
+        map::lookup(map, key, value, flags).op(Op::MapLookup)
+    }
+    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
+        map::update(map, key, value, flags).op(Op::MapUpdate)
+    }
+    fn map_update_object(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &[u8],
+        object: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<()> {
+        map::update_object(map, key, object, flags).op(Op::MapUpdate)
+    }
+    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<()> {
+        map::delete(map, key).op(Op::MapDelete)
+    }
+    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool> {
+        map::next_key(map, key, next).op(Op::MapNextKey)
+    }
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()> {
+        map::freeze(map).op(Op::MapFreeze)
+    }
+
+    fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
+        btf::load(attr).op(Op::BtfLoad)
+    }
+    fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
+        prog::load(attr).op(Op::ProgLoad)
+    }
+    fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
+        prog::run(prog, &run).op(Op::ProgRun)
+    }
+
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo> {
+        info::map(map).op(Op::MapInfo)
+    }
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo> {
+        info::prog(prog).op(Op::ProgInfo)
+    }
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {
+        info::btf(btf).op(Op::BtfInfo)
+    }
+    fn next_id(&self, kind: ObjectKind, after: u32) -> Result<Option<u32>> {
+        info::next_id(kind, after).op(Op::NextId)
+    }
+    fn open_id(&self, kind: ObjectKind, id: u32) -> Result<OwnedFd> {
+        info::open_id(kind, id).op(Op::OpenId)
+    }
+
+    fn pin(&self, object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        bpffs::pin(object, path).op(Op::Pin)
+    }
+    fn open_pin(&self, path: &Path) -> Result<OwnedFd> {
+        bpffs::open(path).op(Op::OpenPin)
+    }
+    fn fd_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>> {
+        fdinfo::kind(fd).op(Op::FdKind)
+    }
+    fn duplicate(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+        rustix::io::fcntl_dupfd_cloexec(fd, 3).op(Op::Duplicate)
+    }
+    fn unlink(&self, path: &Path) -> Result<()> {
+        rustix::fs::unlink(path).op(Op::Unlink)
+    }
+    fn mkdir(&self, path: &Path) -> Result<()> {
+        rustix::fs::mkdir(path, rustix::fs::Mode::RWXU).op(Op::Mkdir)
+    }
+    fn rmdir(&self, path: &Path) -> Result<()> {
+        rustix::fs::rmdir(path).op(Op::Rmdir)
+    }
+    fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
+        bpffs::list(path).op(Op::ListDir)
+    }
+    fn is_bpffs(&self, path: &Path) -> Result<bool> {
+        bpffs::is_bpffs(path).op(Op::IsBpffs)
+    }
+
+    fn lift_memlock(&self) -> Result<()> {
+        host::lift_memlock().op(Op::Memlock)
+    }
+    fn host(&self) -> Result<Host> {
+        host::host().op(Op::HostRead)
+    }
+    fn kernel_btf(&self) -> Result<Option<Arc<dyn AsRef<[u8]> + Send + Sync>>> {
+        btf::of_kernel().op(Op::HostRead)
+    }
+}
+
+/// Names the operation that an errno answers.
+trait OpExt<T> {
+    fn op(self, op: Op) -> Result<T>;
+}
+
+impl<T, E: Into<Errno>> OpExt<T> for std::result::Result<T, E> {
+    fn op(self, op: Op) -> Result<T> {
+        self.map_err(|e| Error { op, errno: e.into() })
+    }
+}
+
+/// An object's name as the kernel's NUL-terminated 16 bytes; EINVAL for one that does not fit.
+fn object_name(name: &str) -> std::result::Result<[u8; 16], Errno> {
+    let mut out = [0; 16];
+    if name.len() > crate::OBJ_NAME_MAX || name.contains('\0') {
+        return Err(Errno::INVAL);
+    }
+    for (to, from) in out.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    Ok(out)
+}
