@@ -1,0 +1,75 @@
+//! Pins on a BPF filesystem of our own, in a mount namespace of our own.
+
+mod common;
+
+use common::{ARRAY, map, privileged};
+use onebpf_sys::{Errno, Kernel, Linux, ObjectKind, Op};
+use rustix::mount::MountFlags;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[test]
+fn pins() {
+    let Some(_) = privileged("pins") else { return };
+    if !in_private_mount_namespace("pins") {
+        return;
+    }
+    let root = std::env::temp_dir().join(format!("onebpf-bpffs-{}", std::process::id()));
+    std::fs::create_dir(&root).expect("create_dir");
+    let mounted = rustix::mount::mount("bpf", &root, "bpf", MountFlags::empty(), None);
+    mounted.expect("mount -t bpf");
+    let outcome = std::panic::catch_unwind(|| check(&root));
+    rustix::mount::unmount(&root, rustix::mount::UnmountFlags::DETACH).expect("umount");
+    std::fs::remove_dir(&root).expect("remove_dir");
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn check(root: &Path) {
+    assert_eq!(Linux.is_bpffs(root), Ok(true));
+    assert_eq!(Linux.is_bpffs(Path::new("/proc")), Ok(false));
+    assert_eq!(Linux.is_bpffs(&root.join("none")).expect_err("absent").errno, Errno::NOENT);
+
+    let dir = root.join("dir");
+    Linux.mkdir(&dir).expect("mkdir");
+    assert_eq!(Linux.mkdir(&dir).expect_err("again").errno, Errno::EXIST);
+    let mode = std::fs::metadata(&dir).expect("stat").permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
+
+    let (map, pin) = (map(ARRAY, 4, 4, 1), dir.join("map"));
+    let missing = Linux.open_pin(&pin).expect_err("no pin yet");
+    assert_eq!((missing.op, missing.errno), (Op::OpenPin, Errno::NOENT));
+    Linux.pin(map.as_fd(), &pin).expect("pin");
+    assert_eq!(Linux.pin(map.as_fd(), &pin).expect_err("taken").errno, Errno::EXIST);
+    Linux.pin(map.as_fd(), &dir.join("a")).expect("second pin");
+    assert_eq!(Linux.list_dir(&dir), Ok(vec![PathBuf::from("a"), PathBuf::from("map")]));
+
+    let id = Linux.map_info(map.as_fd()).expect("info").id;
+    drop(map);
+    let opened = Linux.open_pin(&pin).expect("open");
+    assert_eq!(Linux.fd_kind(opened.as_fd()), Ok(Some(ObjectKind::Map)));
+    assert_eq!(Linux.map_info(opened.as_fd()).expect("info").id, id);
+
+    assert_eq!(Linux.rmdir(&dir).expect_err("not empty").errno.name(), "ENOTEMPTY");
+    Linux.unlink(&pin).expect("unlink");
+    Linux.unlink(&dir.join("a")).expect("unlink");
+    assert_eq!(Linux.unlink(&pin).expect_err("gone").errno, Errno::NOENT);
+    Linux.rmdir(&dir).expect("rmdir");
+}
+
+/// True inside; outside it runs this test again inside, and answers false when that has passed.
+fn in_private_mount_namespace(test: &str) -> bool {
+    if std::env::var_os("ONEBPF_PRIVATE").is_some() {
+        return true;
+    }
+    let exe = std::env::current_exe().expect("current_exe");
+    let mut again = Command::new("unshare");
+    again.arg("--mount").arg(exe).args(["--exact", test, "--nocapture"]).env("ONEBPF_PRIVATE", "1");
+    match again.status() {
+        Ok(status) => assert!(status.success(), "{test} failed inside its mount namespace"),
+        Err(e) => eprintln!("skipped {test}: no unshare(1): {e}"),
+    }
+    false
+}
