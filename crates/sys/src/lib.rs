@@ -12,12 +12,13 @@ mod features;
 mod kernel;
 #[allow(unsafe_code)]
 mod linux;
+mod probes;
 mod types;
 #[allow(missing_docs, unreachable_pub)]
 mod uapi;
 
 pub use error::{Errno, Error, Op, Result};
-pub use features::{Feature, FeatureSet, Support, probe, probe_all};
+pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, probe_all};
 pub use kernel::Kernel;
 pub use linux::Linux;
 pub use types::*;

@@ -1,0 +1,220 @@
+//! One small attempt per feature, as libbpf's features.c makes them.
+//!
+//! A probe asks for one thing that an older kernel refuses for a reason of its own; see [`verdict`]. It
+//! works through [`Kernel`], so that it can be tried on a kernel in memory, and closes what it opens.
+
+use crate::types::{BtfLoad, MapCreate, ProgLoad};
+use crate::{Errno, Kernel, Result, Support};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+const ARRAY: u32 = 2;
+const RINGBUF: u32 = 27;
+const SOCKET_FILTER: u32 = 1;
+const F_MMAPABLE: u32 = 1 << 10;
+
+/// Attribute bytes that a kernel does not know are E2BIG, values and commands that it does not know
+/// EINVAL. Anything else (EPERM, ENOMEM, a seccomp filter's ENOSYS) is about this process, not the feature.
+fn verdict<T>(outcome: &Result<T>) -> Support {
+    match outcome {
+        Ok(_) => Support::Yes,
+        Err(e) if matches!(e.errno, Errno::INVAL | Errno::TOOBIG) => Support::No,
+        Err(_) => Support::Unknown,
+    }
+}
+
+pub(crate) fn object_name(kernel: &dyn Kernel) -> Support {
+    verdict(&kernel.prog_load(ProgLoad { name: "onebpf_probe", ..prog(&returns_0()) }))
+}
+
+/// A kernel before 4.17 does not know the attribute; later ones take any value for a socket filter.
+pub(crate) fn expected_attach_type(kernel: &dyn Kernel) -> Support {
+    verdict(&kernel.prog_load(ProgLoad { expected_attach_type: 2, ..prog(&returns_0()) }))
+}
+
+/// The helper `bpf_ktime_get_coarse_ns` came in the release that moved BPF memory to cgroups.
+pub(crate) fn memcg_account(kernel: &dyn Kernel) -> Support {
+    verdict(&kernel.prog_load(prog(&[insn(CALL, 0, 0, 160), insn(EXIT, 0, 0, 0)].concat())))
+}
+
+pub(crate) fn bpf2bpf(kernel: &dyn Kernel) -> Support {
+    let calls = [insn(CALL, PSEUDO_CALL << 4, 0, 1), insn(EXIT, 0, 0, 0)].concat();
+    verdict(&kernel.prog_load(prog(&[calls, returns_0()].concat())))
+}
+
+/// Takes the address of a static function; the verifier wants to know from BTF that it is static.
+pub(crate) fn callbacks(kernel: &dyn Kernel) -> Support {
+    let btf = match kernel.btf_load(BtfLoad { data: &func_btf(0), log: None }) {
+        Ok(btf) => btf,
+        Err(e) => return verdict::<()>(&Err(e)),
+    };
+    let address = [insn(LD_IMM64, PSEUDO_FUNC << 4 | 1, 0, 3), insn(0, 0, 0, 0)].concat();
+    let insns = [address, returns_0(), returns_0()].concat();
+    let func_info: Vec<u8> = [0u32, 3, 4, 3].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    verdict(&kernel.prog_load(ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) }))
+}
+
+/// Writes to byte 16 of an array's value through its address.
+pub(crate) fn global_data(kernel: &dyn Kernel) -> Support {
+    let Ok(map) = array(kernel, 32) else { return Support::Unknown };
+    let address = insn(LD_IMM64, PSEUDO_MAP_VALUE << 4 | 1, 0, map.as_raw_fd());
+    let insns = [address, insn(0, 0, 0, 16), insn(ST_DW, 1, 0, 42)].concat();
+    verdict(&kernel.prog_load(prog(&[insns, returns_0()].concat())))
+}
+
+pub(crate) fn array_mmap(kernel: &dyn Kernel) -> Support {
+    let attr = MapCreate { flags: F_MMAPABLE, ..array_attr(4) };
+    verdict(&kernel.map_create(&attr))
+}
+
+pub(crate) fn map_freeze(kernel: &dyn Kernel) -> Support {
+    let Ok(map) = array(kernel, 4) else { return Support::Unknown };
+    verdict(&kernel.map_freeze(map.as_fd()))
+}
+
+/// One page: kernels before 5.11 charge it to RLIMIT_MEMLOCK.
+pub(crate) fn ring_buffer(kernel: &dyn Kernel) -> Support {
+    let Ok(host) = kernel.host() else { return Support::Unknown };
+    let attr = MapCreate { map_type: RINGBUF, max_entries: host.page_size, ..MapCreate::default() };
+    verdict(&kernel.map_create(&attr))
+}
+
+pub(crate) fn btf(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &btf_blob(&int(1), b"\0int\0"))
+}
+
+pub(crate) fn btf_func(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &func_btf(0))
+}
+
+pub(crate) fn btf_global_func(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &func_btf(1))
+}
+
+pub(crate) fn btf_datasec(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &datasec_btf(b"\0x\0.data\0"))
+}
+
+pub(crate) fn btf_qmark_datasec(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &datasec_btf(b"\0x\0?.data\0"))
+}
+
+pub(crate) fn btf_float(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &btf_blob(&[1, info(FLOAT, 0), 4], b"\0float\0"))
+}
+
+pub(crate) fn btf_decl_tag(kernel: &dyn Kernel) -> Support {
+    let tag = [3, info(DECL_TAG, 0), 2, u32::MAX];
+    load_btf(kernel, &btf_blob(&[&int(0)[..], &var(1)[..], &tag[..]].concat(), b"\0x\0tag\0"))
+}
+
+pub(crate) fn btf_type_tag(kernel: &dyn Kernel) -> Support {
+    let tagged_pointer = [1, info(TYPE_TAG, 0), 1, 0, info(PTR, 0), 2];
+    load_btf(kernel, &btf_blob(&[&int(0)[..], &tagged_pointer[..]].concat(), b"\0tag\0"))
+}
+
+pub(crate) fn btf_enum64(kernel: &dyn Kernel) -> Support {
+    load_btf(kernel, &btf_blob(&[1, info(ENUM64, 0), 8], b"\0e\0"))
+}
+
+/// A header of 32 bytes: the last two words place one entry per kind (bytes after `struct btf_type`, bytes
+/// per member, flags), here for kinds 0 and INT.
+pub(crate) fn btf_layout(kernel: &dyn Kernel) -> Support {
+    let (types, strings, layout) = (words(&int(1)), *b"\0int\0\0\0\0", [0, 0, 0, 0, 4, 0, 0, 0]);
+    let (type_len, str_len) = (types.len() as u32, strings.len() as u32);
+    let sections = [0, type_len, type_len, str_len, type_len + str_len, layout.len() as u32];
+    load_btf(kernel, &[&header(&sections)[..], &types[..], &strings[..], &layout[..]].concat())
+}
+
+fn load_btf(kernel: &dyn Kernel, data: &[u8]) -> Support {
+    verdict(&kernel.btf_load(BtfLoad { data, log: None }))
+}
+
+fn array(kernel: &dyn Kernel, value_size: u32) -> Result<OwnedFd> {
+    kernel.map_create(&array_attr(value_size))
+}
+
+fn array_attr(value_size: u32) -> MapCreate<'static> {
+    MapCreate { map_type: ARRAY, key_size: 4, value_size, max_entries: 1, ..MapCreate::default() }
+}
+
+fn prog(insns: &[u8]) -> ProgLoad<'_, 'static> {
+    ProgLoad { prog_type: SOCKET_FILTER, insns, license: "GPL", ..ProgLoad::default() }
+}
+
+// Instructions: opcodes and the pseudo source registers of linux/bpf.h.
+const LD_IMM64: u8 = 0x18;
+const ST_DW: u8 = 0x7a;
+const MOV_IMM: u8 = 0xb7;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+const PSEUDO_CALL: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
+const PSEUDO_FUNC: u8 = 4;
+
+fn returns_0() -> Vec<u8> {
+    [insn(MOV_IMM, 0, 0, 0), insn(EXIT, 0, 0, 0)].concat()
+}
+
+/// `regs` is `src << 4 | dst`, which is how little-endian hosts lay out the two fields.
+fn insn(code: u8, regs: u8, off: i16, imm: i32) -> [u8; 8] {
+    let regs = if cfg!(target_endian = "big") { regs.rotate_left(4) } else { regs };
+    let (off, imm) = (off.to_ne_bytes(), imm.to_ne_bytes());
+    [code, regs, off[0], off[1], imm[0], imm[1], imm[2], imm[3]]
+}
+
+// BTF kinds of linux/btf.h.
+const INT: u32 = 1;
+const PTR: u32 = 2;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
+const VAR: u32 = 14;
+const DATASEC: u32 = 15;
+const FLOAT: u32 = 16;
+const DECL_TAG: u32 = 17;
+const TYPE_TAG: u32 = 18;
+const ENUM64: u32 = 19;
+
+fn info(kind: u32, vlen: u32) -> u32 {
+    kind << 24 | vlen
+}
+
+/// A signed `int` of 32 bits; `name` is an offset into the strings.
+fn int(name: u32) -> [u32; 4] {
+    [name, info(INT, 0), 4, 1 << 24 | 0x20]
+}
+
+/// A static variable of type 1.
+fn var(name: u32) -> [u32; 4] {
+    [name, info(VAR, 0), 1, 0]
+}
+
+/// Types: 1 `int`, 2 the prototype `int (int a)`, 3 a function of it with this linkage (0 static, 1 global).
+fn func_btf(linkage: u32) -> Vec<u8> {
+    let proto = [0, info(FUNC_PROTO, 1), 1, 7, 1];
+    let func = [5, info(FUNC, linkage), 2];
+    btf_blob(&[&int(1)[..], &proto[..], &func[..]].concat(), b"\0int\0f\0a\0")
+}
+
+/// Types: 1 `int`, 2 a variable `x`, 3 a section with it; the section's name stands at offset 3.
+fn datasec_btf(strings: &[u8]) -> Vec<u8> {
+    let section = [3, info(DATASEC, 1), 4, 2, 0, 4];
+    btf_blob(&[&int(0)[..], &var(1)[..], &section[..]].concat(), strings)
+}
+
+fn btf_blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
+    let types = words(types);
+    let type_len = types.len() as u32;
+    [&header(&[0, type_len, type_len, strings.len() as u32])[..], &types[..], strings].concat()
+}
+
+/// Magic, version 1, no flags, its own length, then where the sections are.
+fn header(sections: &[u32]) -> Vec<u8> {
+    let mut out = [0xeb9f_u16.to_ne_bytes(), [1, 0]].concat();
+    out.extend((8 + 4 * sections.len() as u32).to_ne_bytes());
+    out.extend(words(sections));
+    out
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
