@@ -1,2 +1,68 @@
 #![forbid(unsafe_code)]
-//! x
+//! BTF, the type information of BPF programs and of the kernel, in pure Rust.
+//!
+//! Reading is zero-copy and lazy: [`Btf::parse`] looks at the header only, the first [`Btf::get`] makes one
+//! pass that notes where each type starts, and a type is decoded when it is asked for. Nothing here does I/O
+//! or calls the kernel, and nothing panics on hostile input.
+//!
+//! ```
+//! use onebpf_btf::{Btf, Builder, Endian, IntEncoding, Kind, OwnedDef, OwnedType};
+//!
+//! let mut builder = Builder::new(Endian::native());
+//! let int = builder.push(OwnedType::int("int", 4, IntEncoding::SIGNED));
+//! builder.push(OwnedType::new("counter_t", OwnedDef::Typedef(int)));
+//!
+//! let btf = Btf::from_vec(builder.build()?)?;
+//! let counter = btf.find("counter_t", Kind::Typedef).expect("it was just written");
+//! assert_eq!(btf.strip(counter)?.name, "int");
+//! assert_eq!(btf.size_of(counter)?, 4);
+//! # Ok::<(), onebpf_btf::Error>(())
+//! ```
+//!
+//! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]).
+
+mod bytes;
+mod error;
+mod ext;
+mod index;
+mod kind;
+mod read;
+mod types;
+mod walk;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use bytes::Endian;
+pub use error::{CODES, Error, Place, Result};
+pub use ext::{
+    BtfExt, CoreRelo, CoreReloKind, ExtSection, FuncInfo, LineInfo, Record, Records, write_records,
+};
+pub use kind::Kind;
+pub use read::Btf;
+pub use types::{
+    Def, Element, EnumValue, EnumValues, FuncLinkage, IntEncoding, List, Member, Members, Param, Params,
+    Secinfo, Secinfos, Type, VarLinkage,
+};
+pub use write::{Builder, OwnedDef, OwnedEnumValue, OwnedMember, OwnedParam, OwnedType};
+
+/// Bytes that somebody owns: a `Vec<u8>`, a `&'static [u8]`, a memory map. Never copied by this crate.
+pub type Buffer = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Number of a type within its BTF; 0 is `void`. Types of a split BTF are numbered after those of its base.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct TypeId(pub u32);
+
+impl TypeId {
+    /// `void`, which has no entry in the type section.
+    pub const VOID: TypeId = TypeId(0);
+}
+
+impl fmt::Display for TypeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}]", self.0)
+    }
+}
