@@ -21,7 +21,7 @@ pub struct BtfExt<'a> {
 }
 
 /// Start of a function (`struct bpf_func_info`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct FuncInfo {
     /// In an ELF file bytes from the start of the section; for the kernel instructions from the start of the program.
     pub insn_off: u32,
@@ -30,7 +30,7 @@ pub struct FuncInfo {
 }
 
 /// Source line of an instruction and those after it (`struct bpf_line_info`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct LineInfo {
     /// As in [`FuncInfo`].
     pub insn_off: u32,
@@ -55,7 +55,7 @@ impl LineInfo {
 }
 
 /// An instruction to be adjusted to the types of the target (`struct bpf_core_relo`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CoreRelo {
     /// Bytes from the start of the section.
     pub insn_off: u32,
@@ -68,7 +68,8 @@ pub struct CoreRelo {
 }
 
 /// What a CO-RE relocation asks of the target (`enum bpf_core_relo_kind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names are the kernel's, and `name` spells them out")]
 pub enum CoreReloKind {
     FieldByteOffset,

@@ -22,8 +22,10 @@
 //! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]).
 
 mod bytes;
+mod downgrade;
 mod error;
-mod ext;
+pub mod ext;
+mod fixup;
 mod index;
 mod kind;
 mod read;
@@ -35,10 +37,12 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use bytes::Endian;
+pub use downgrade::{BtfFeatures, downgrade};
 pub use error::{CODES, Error, Place, Result};
 pub use ext::{
     BtfExt, CoreRelo, CoreReloKind, ExtSection, FuncInfo, LineInfo, Record, Records, write_records,
 };
+pub use fixup::{VarSymbol, fix_datasecs};
 pub use kind::Kind;
 pub use read::Btf;
 pub use types::{

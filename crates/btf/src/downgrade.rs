@@ -1,0 +1,222 @@
+//! Rewriting BTF for kernels that lack a kind. The ids stay, so that whatever refers to a type still does.
+
+use std::borrow::Cow;
+
+use crate::error::Result;
+use crate::types::{FuncLinkage, IntEncoding};
+use crate::write::{Builder, OwnedDef, OwnedEnumValue, OwnedMember, OwnedType};
+use crate::{Btf, Kind, TypeId};
+
+/// What a kernel's BTF reader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent facts, each with a name")]
+pub struct BtfFeatures {
+    /// VAR and DATASEC (5.2).
+    pub datasec: bool,
+    /// DECL_TAG (5.16).
+    pub decl_tag: bool,
+    /// DATASEC names that start with `?` (6.12).
+    pub qmark_datasec: bool,
+    /// FUNC and FUNC_PROTO (5.0).
+    pub func: bool,
+    /// Global FUNCs (5.6).
+    pub func_global: bool,
+    /// FLOAT (5.13).
+    pub float: bool,
+    /// TYPE_TAG (5.17).
+    pub type_tag: bool,
+    /// ENUM64, and signed ENUM (6.0).
+    pub enum64: bool,
+    /// Layout section in the header (7.1).
+    pub layout: bool,
+}
+
+impl BtfFeatures {
+    /// A kernel that reads everything.
+    pub const fn all() -> BtfFeatures {
+        BtfFeatures::each(true)
+    }
+
+    /// A kernel that has BTF and no more: 4.18.
+    pub const fn none() -> BtfFeatures {
+        BtfFeatures::each(false)
+    }
+
+    const fn each(on: bool) -> BtfFeatures {
+        BtfFeatures {
+            datasec: on,
+            decl_tag: on,
+            qmark_datasec: on,
+            func: on,
+            func_global: on,
+            float: on,
+            type_tag: on,
+            enum64: on,
+            layout: on,
+        }
+    }
+}
+
+/// One rewriting, needed by kernels without its feature.
+struct Step {
+    has: fn(&BtfFeatures) -> bool,
+    applies: fn(&OwnedType) -> bool,
+    apply: fn(&mut OwnedType, &Around<'_>),
+}
+
+/// What a step may look at besides the type itself.
+struct Around<'a> {
+    /// Names of own types by position, before any rewriting.
+    names: &'a [String],
+    first: TypeId,
+    /// The 1-byte integer that stands for a value of an ENUM64.
+    placeholder: TypeId,
+}
+
+/// The steps of libbpf's `bpf_object__sanitize_btf`, in its order: the first that applies to a type is taken.
+const STEPS: [Step; 10] = [
+    Step { has: |f| f.datasec, applies: |t| t.def.kind() == Kind::Var, apply: to_byte },
+    Step { has: |f| f.decl_tag, applies: |t| t.def.kind() == Kind::DeclTag, apply: to_byte },
+    Step { has: |f| f.datasec, applies: |t| t.def.kind() == Kind::Datasec, apply: datasec_to_struct },
+    Step {
+        has: |f| f.qmark_datasec,
+        applies: is_qmark_datasec,
+        apply: |t, _| t.name.replace_range(..1, "_"),
+    },
+    Step { has: |f| f.func, applies: |t| t.def.kind() == Kind::FuncProto, apply: proto_to_enum },
+    Step { has: |f| f.func, applies: |t| t.def.kind() == Kind::Func, apply: func_to_typedef },
+    Step { has: |f| f.func_global, applies: is_global_func, apply: func_to_static },
+    Step { has: |f| f.float, applies: |t| t.def.kind() == Kind::Float, apply: float_to_struct },
+    Step { has: |f| f.type_tag, applies: |t| t.def.kind() == Kind::TypeTag, apply: tag_to_const },
+    Step { has: |f| f.enum64, applies: is_new_enum, apply: enum_to_old },
+];
+
+/// `btf` as a kernel with these features can read it: the same, borrowed, if it needs no change. Ids stay; for
+/// ENUM64 one integer is added at the end. The layout section goes if the kernel does not know it.
+///
+/// # Errors
+/// What [`Btf::get`] says of a type that cannot be decoded.
+pub fn downgrade<'a>(btf: &'a Btf, features: &BtfFeatures) -> Result<Cow<'a, Btf>> {
+    if *features == BtfFeatures::all() {
+        return Ok(Cow::Borrowed(btf));
+    }
+    let mut builder = Builder::from_btf(btf)?;
+    let changed = rewrite(&mut builder, features);
+    if !changed && (features.layout || !btf.has_layout()) {
+        return Ok(Cow::Borrowed(btf));
+    }
+    let bytes = builder.build()?;
+    let new = match btf.base() {
+        None => Btf::from_vec(bytes),
+        Some(base) => Btf::parse_split(std::sync::Arc::new(bytes), base),
+    };
+    new.map(Cow::Owned)
+}
+
+/// Rewrites in place; whether anything changed.
+fn rewrite(builder: &mut Builder, features: &BtfFeatures) -> bool {
+    let step_for = |ty: &OwnedType| STEPS.iter().find(|step| !(step.has)(features) && (step.applies)(ty));
+    let todo: Vec<Option<&Step>> = builder.types.iter().map(step_for).collect();
+    if todo.iter().all(Option::is_none) {
+        return false;
+    }
+    if !features.enum64 && builder.types.iter().any(|ty| ty.def.kind() == Kind::Enum64) {
+        builder.push(OwnedType::int("enum64_placeholder", 1, IntEncoding::UNSIGNED));
+    }
+    let names: Vec<String> = builder.types.iter().map(|ty| ty.name.clone()).collect();
+    let first = builder.first_id();
+    let placeholder = TypeId(first.0 + names.len() as u32 - 1);
+    let around = Around { names: &names, first, placeholder };
+    for (ty, step) in builder.types.iter_mut().zip(todo) {
+        if let Some(step) = step {
+            (step.apply)(ty, &around);
+        }
+    }
+    true
+}
+
+fn is_qmark_datasec(ty: &OwnedType) -> bool {
+    ty.def.kind() == Kind::Datasec && ty.name.starts_with('?')
+}
+
+fn is_global_func(ty: &OwnedType) -> bool {
+    matches!(ty.def, OwnedDef::Func { linkage, .. } if linkage != FuncLinkage::Static)
+}
+
+fn is_new_enum(ty: &OwnedType) -> bool {
+    matches!(ty.def, OwnedDef::Enum { signed: true, .. } | OwnedDef::Enum64 { .. })
+}
+
+/// One byte is safest: the kernel refuses an INT that is larger than the variable in a section was.
+fn to_byte(ty: &mut OwnedType, _: &Around<'_>) {
+    *ty = OwnedType::int(std::mem::take(&mut ty.name), 1, IntEncoding::UNSIGNED);
+}
+
+/// The variables become members. Names of structs must be C identifiers.
+fn datasec_to_struct(ty: &mut OwnedType, around: &Around<'_>) {
+    let OwnedDef::Datasec { size, vars } = &ty.def else { return };
+    let members = vars.iter().map(|var| {
+        let at = var.ty.0.checked_sub(around.first.0);
+        let name = at.and_then(|at| around.names.get(at as usize)).cloned().unwrap_or_default();
+        OwnedMember { name, ty: var.ty, bit_offset: var.offset.saturating_mul(8), bit_size: None }
+    });
+    let def = OwnedDef::Struct { size: *size, members: members.collect() };
+    let name = ty.name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    *ty = OwnedType::new(name.collect::<String>(), def);
+}
+
+/// Parameters become values. libbpf leaves those without a name as they are, which the kernel refuses in an ENUM
+/// (`btf_enum_check_meta`), so they get one.
+fn proto_to_enum(ty: &mut OwnedType, _: &Around<'_>) {
+    let OwnedDef::FuncProto { params, .. } = &ty.def else { return };
+    let values = params.iter().enumerate().map(|(n, param)| {
+        let name = if param.name.is_empty() { format!("arg{n}") } else { param.name.clone() };
+        OwnedEnumValue { name, value: i128::from(param.ty.0) }
+    });
+    let def = OwnedDef::Enum { size: 4, signed: false, values: values.collect() };
+    *ty = OwnedType::new(std::mem::take(&mut ty.name), def);
+}
+
+fn func_to_typedef(ty: &mut OwnedType, _: &Around<'_>) {
+    let OwnedDef::Func { proto, .. } = ty.def else { return };
+    *ty = OwnedType::new(std::mem::take(&mut ty.name), OwnedDef::Typedef(proto));
+}
+
+fn func_to_static(ty: &mut OwnedType, _: &Around<'_>) {
+    if let OwnedDef::Func { linkage, .. } = &mut ty.def {
+        *linkage = FuncLinkage::Static;
+    }
+}
+
+/// Anonymous: `float` is no name for a struct.
+fn float_to_struct(ty: &mut OwnedType, _: &Around<'_>) {
+    let OwnedDef::Float { size } = ty.def else { return };
+    *ty = OwnedType::new("", OwnedDef::Struct { size, members: Vec::new() });
+}
+
+fn tag_to_const(ty: &mut OwnedType, _: &Around<'_>) {
+    let OwnedDef::TypeTag(target) = ty.def else { return };
+    *ty = OwnedType::new("", OwnedDef::Const(target));
+}
+
+/// An ENUM loses its sign; an ENUM64 becomes a union, as large and with a member for each value.
+fn enum_to_old(ty: &mut OwnedType, around: &Around<'_>) {
+    let name = std::mem::take(&mut ty.name);
+    let def = match &mut ty.def {
+        OwnedDef::Enum { size, values, .. } => {
+            let values = values.drain(..).map(|v| OwnedEnumValue { value: i128::from(v.value as u32), ..v });
+            OwnedDef::Enum { size: *size, signed: false, values: values.collect() }
+        }
+        OwnedDef::Enum64 { size, values, .. } => {
+            let members = values.drain(..).map(|v| OwnedMember {
+                name: v.name,
+                ty: around.placeholder,
+                bit_offset: 0,
+                bit_size: None,
+            });
+            OwnedDef::Union { size: *size, members: members.collect() }
+        }
+        _ => return,
+    };
+    *ty = OwnedType::new(name, def);
+}
