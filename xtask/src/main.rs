@@ -1,3 +1,53 @@
 #![forbid(unsafe_code)]
-//! Everything a person runs by hand.
-fn main() {}
+//! Everything a person runs by hand: `cargo xtask COMMAND`. One file per command, one row per command here.
+
+mod fixtures;
+mod manifest;
+mod need;
+mod run;
+
+use std::process::ExitCode;
+
+/// What a command returns: nothing, or the sentence to print.
+type Outcome = Result<(), String>;
+
+struct Command {
+    name: &'static str,
+    usage: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Outcome,
+}
+
+const COMMANDS: &[Command] = &[Command {
+    name: "fixtures",
+    usage: "[--check]",
+    about: "compile fixtures/src into fixtures/obj; --check only compares",
+    run: fixtures::run,
+}];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        print!("{}", usage());
+        return ExitCode::SUCCESS;
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprint!("xtask: no command `{name}`\n\n{}", usage());
+        return ExitCode::from(2);
+    };
+    match (command.run)(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask {name}: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("cargo xtask COMMAND\n\n");
+    for command in COMMANDS {
+        text += &format!("  {:<12} {:<24} {}\n", command.name, command.usage, command.about);
+    }
+    text
+}
