@@ -1,5 +1,6 @@
 //! `fixtures`: the BPF objects that every test reads, compiled from `fixtures/src` and committed.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -129,5 +130,8 @@ fn compiler() -> Result<String, String> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -6,6 +6,7 @@ mod manifest;
 mod need;
 mod run;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// What a command returns: nothing, or the sentence to print.
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
 fn usage() -> String {
     let mut text = String::from("cargo xtask COMMAND\n\n");
     for command in COMMANDS {
-        text += &format!("  {:<12} {:<24} {}\n", command.name, command.usage, command.about);
+        let _ = writeln!(text, "  {:<12} {:<24} {}", command.name, command.usage, command.about);
     }
     text
 }
