@@ -1,10 +1,15 @@
 #![forbid(unsafe_code)]
 //! Everything a person runs by hand: `cargo xtask COMMAND`. One file per command, one row per command here.
 
+mod ci;
+mod demo;
 mod fixtures;
+mod fuzz;
 mod manifest;
 mod need;
+mod oracle;
 mod run;
+mod test;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -19,12 +24,45 @@ struct Command {
     run: fn(&[String]) -> Outcome,
 }
 
-const COMMANDS: &[Command] = &[Command {
-    name: "fixtures",
-    usage: "[--check]",
-    about: "compile fixtures/src into fixtures/obj; --check only compares",
-    run: fixtures::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        usage: "",
+        about: "a guided tour: compile, inspect, plan, load, count packets, reuse a pin",
+        run: demo::run,
+    },
+    Command { name: "test", usage: "[ARGUMENTS]", about: "run all tests", run: test::run },
+    Command {
+        name: "ci",
+        usage: "",
+        about: "all that must pass before a merge; ends with the tests",
+        run: ci::run,
+    },
+    Command {
+        name: "fixtures",
+        usage: "[--check]",
+        about: "compile fixtures/src into fixtures/obj; --check only compares",
+        run: fixtures::run,
+    },
+    Command {
+        name: "fuzz",
+        usage: "[--seconds N] [TARGET]",
+        about: "fuzz the parsers, a minute each",
+        run: fuzz::run,
+    },
+    Command {
+        name: "bench",
+        usage: "[--smoke]",
+        about: "measure loading, with one thread and with two",
+        run: oracle::bench,
+    },
+    Command {
+        name: "conformance",
+        usage: "[ARGUMENTS]",
+        about: "compare with libbpf on the kernel's own BPF programs",
+        run: oracle::conformance,
+    },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -31,6 +31,8 @@ pub(crate) enum Need {
     KernelTools,
     /// Build the `oracle` crate: libbpf and libelf, in C.
     OracleBuild,
+    /// Build the fuzz targets: libFuzzer, in C++.
+    FuzzBuild,
 }
 
 impl Need {
@@ -52,10 +54,12 @@ impl Need {
             package("gawk", "gawk"),
             package("gettext", "gettext"),
         ];
+        const FUZZ_BUILD: &[Package] = &[package("g++", "c++")];
         match self {
             Self::Compiler => COMPILER,
             Self::KernelTools => KERNEL_TOOLS,
             Self::OracleBuild => ORACLE_BUILD,
+            Self::FuzzBuild => FUZZ_BUILD,
         }
     }
 }
@@ -94,6 +98,13 @@ pub(crate) fn find(probe: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(extra).map(|folder| folder.join(probe)).find(|file| file.is_file())
+}
+
+/// Where a tool that `cargo install` made is: in the search path, or where cargo puts them.
+pub(crate) fn find_cargo_tool(name: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))?;
+    find(name).or_else(|| Some(home.join("bin").join(name)).filter(|file| file.is_file()))
 }
 
 fn apt(arguments: &[&str]) -> Command {

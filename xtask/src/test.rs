@@ -1,0 +1,26 @@
+//! `test`: everything. Tests that need root make private namespaces of their own; without root they say that they skip.
+
+use crate::need::{self, Need};
+use crate::{Outcome, run};
+
+/// Runs all tests; arguments go to the test runner.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let mut workspace = vec!["--workspace"];
+    if !run::is_root() {
+        println!(
+            "SKIPPED without root: every test that calls bpf(2), mounts bpffs or makes a network namespace"
+        );
+    }
+    if let Err(message) = need::ensure(&[Need::Compiler, Need::KernelTools]) {
+        println!("SKIPPED: tests that compile C or ask bpftool and tc; {message}");
+    }
+    if let Err(message) = need::ensure(&[Need::OracleBuild]) {
+        println!("SKIPPED: crate `oracle`, the comparison with libbpf; {message}");
+        workspace.extend(["--exclude", "oracle"]);
+    }
+    if need::find_cargo_tool("cargo-nextest").is_some() {
+        run::show(run::cargo().args(["nextest", "run"]).args(&workspace).args(arguments))?;
+        return run::show(run::cargo().args(["test", "--doc"]).args(&workspace));
+    }
+    run::show(run::cargo().arg("test").args(&workspace).args(arguments))
+}
