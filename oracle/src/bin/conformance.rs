@@ -1,0 +1,121 @@
+//! Compares onebpf with libbpf on the kernel's own BPF selftests, or on any objects.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use oracle::report::{Report, Sides};
+use oracle::selftests::{self, Built};
+use oracle::{judge, run};
+
+const USAGE: &str = "\
+usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--onebpf PATH] [--all] [--json FILE]
+  --src TREE      a kernel source tree (default: Debian's package linux-source-6.12)
+  --objects DIR   compare the .o files of DIR instead of building the selftests
+  --filter TEXT   only objects whose name holds TEXT
+  --mcpu CPU      clang's -mcpu (default v3)
+  --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
+  --libbpf-only   run libbpf's half alone
+  --all           relocate objects with CO-RE records or kfuncs too
+  --json FILE     write the report there as well";
+
+/// Differences that are understood and not errors of onebpf.
+const ALLOWED: &str = include_str!("../../allowed.txt");
+
+#[derive(Default)]
+struct Args {
+    src: Option<PathBuf>,
+    objects: Option<PathBuf>,
+    filter: String,
+    mcpu: String,
+    onebpf: Option<PathBuf>,
+    libbpf_only: bool,
+    all: bool,
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(run::JUDGE), Some(object)) = (arguments.next().as_deref(), arguments.next()) {
+        println!("{}", judge::judge(Path::new(&object), run::is_root()));
+        return ExitCode::SUCCESS;
+    }
+    let result = parse(std::env::args().skip(1))
+        .map_err(|wrong| format!("{wrong}\n{USAGE}"))
+        .and_then(|args| compare(&args));
+    match result {
+        Ok(same) if same => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("conformance: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
+    let mut args = Args { mcpu: "v3".to_owned(), ..Args::default() };
+    while let Some(name) = given.next() {
+        let mut value = || given.next().ok_or(format!("{name} needs a value"));
+        match name.as_str() {
+            "--src" => args.src = Some(value()?.into()),
+            "--objects" => args.objects = Some(value()?.into()),
+            "--filter" => args.filter = value()?,
+            "--mcpu" => args.mcpu = value()?,
+            "--onebpf" => args.onebpf = Some(value()?.into()),
+            "--json" => args.json = Some(value()?.into()),
+            "--libbpf-only" => args.libbpf_only = true,
+            "--all" => args.all = true,
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    Ok(args)
+}
+
+/// Whether nothing differs but what is allowed.
+fn compare(args: &Args) -> Result<bool, String> {
+    let judge = std::env::current_exe().map_err(|error| error.to_string())?;
+    let onebpf = match args.onebpf.clone().or_else(run::find_onebpf) {
+        _ if args.libbpf_only => None,
+        Some(path) => Some(path),
+        None => return Err("no onebpf command: cargo build -p onebpf-cli, or --onebpf PATH".into()),
+    };
+    if !run::is_root() {
+        eprintln!("not root: what objects hold is compared, relocation is not");
+    }
+    let (objects, unbuilt) = objects(args)?;
+    let sides = Sides { judge, onebpf, everything: args.all };
+    let mut report = Report { unbuilt, ..Report::of(&objects, &sides) };
+    report.allow(ALLOWED);
+    print!("{report}");
+    if let Some(path) = &args.json {
+        let text = format!("{:#}\n", report.json());
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(report.differences().is_empty())
+}
+
+type Objects = (Vec<PathBuf>, Vec<(String, String)>);
+
+fn objects(args: &Args) -> Result<Objects, String> {
+    if let Some(dir) = &args.objects {
+        let entries = fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        found.retain(|path| {
+            let name = path.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+            name.contains(&args.filter) && path.extension().is_some_and(|it| it == "o")
+        });
+        found.sort();
+        return Ok((found, Vec::new()));
+    }
+    let target = run::target_dir().ok_or("not run from a target directory: --objects DIR")?;
+    let built = selftests::build(&target.join("conformance"), args.src.as_deref(), &args.mcpu, &args.filter)?;
+    let mut objects: Objects = Default::default();
+    for Built { name, object } in built {
+        match object {
+            Ok(path) => objects.0.push(path),
+            Err(why) => objects.1.push((name, why)),
+        }
+    }
+    Ok(objects)
+}

@@ -1,2 +1,0 @@
-//! libbpf as the oracle.
-fn main() {}

@@ -1,0 +1,68 @@
+//! Starts the two sides, each as a command of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The argument with which a binary of this crate becomes the libbpf side: `--judge FILE`.
+pub const JUDGE: &str = "--judge";
+
+/// Seconds after which either side is given up.
+const PATIENCE: &str = "60";
+
+/// Cargo's directories for binaries.
+const PROFILES: [&str; 2] = ["release", "debug"];
+
+/// Pins go to a bpffs that only this process sees, mounted over the host's.
+const PRIVATE: &str = "mount -t bpf bpf /sys/fs/bpf && exec \"$@\"";
+
+/// Whether this process may load: then the libbpf side relocates too.
+pub fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0)
+}
+
+/// Runs [`crate::judge::judge`] in a child in its own mount namespace. `exe` is a binary that knows [`JUDGE`].
+pub fn libbpf(exe: &Path, object: &Path) -> Result<Value, String> {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", PATIENCE]);
+    if is_root() {
+        command.args(["unshare", "-m", "--propagation", "private", "sh", "-c", PRIVATE, "sh"]);
+    }
+    json(command.arg(exe).arg(JUDGE).arg(object))
+}
+
+/// Runs `onebpf VERB --json OBJECT` with further arguments.
+pub fn onebpf(onebpf: &Path, verb: &str, object: &Path, more: &[&str]) -> Result<Value, String> {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", PATIENCE]);
+    json(command.arg(onebpf).arg(verb).arg("--json").args(more).arg(object))
+}
+
+/// The onebpf command: `$ONEBPF`, or the newest of those in the target directory that this binary stands in.
+pub fn find_onebpf() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("ONEBPF") {
+        return Some(path.into());
+    }
+    let target = target_dir()?;
+    let candidates = PROFILES.map(|profile| target.join(profile).join("onebpf"));
+    let built = |path: &PathBuf| path.metadata().and_then(|it| it.modified()).ok();
+    candidates.into_iter().filter(|path| path.is_file()).max_by_key(built)
+}
+
+/// The target directory that this binary stands in.
+pub fn target_dir() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let profile = exe.ancestors().find(|dir| PROFILES.iter().any(|name| dir.ends_with(name)))?;
+    profile.parent().map(Path::to_owned)
+}
+
+fn json(command: &mut Command) -> Result<Value, String> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    serde_json::from_slice(&stdout).map_err(|error| {
+        let said = String::from_utf8_lossy(&stderr);
+        let said = said.trim();
+        if said.is_empty() { format!("{status}, {error}") } else { format!("{status}: {said}") }
+    })
+}
