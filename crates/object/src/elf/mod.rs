@@ -2,6 +2,13 @@
 //!
 //! Nothing else in the crate matches section names or reads ELF structures.
 
+mod classify;
+mod relocs;
+mod symbols;
+mod view;
+
+pub(crate) use view::read;
+
 use onebpf_btf::Endian;
 
 /// A BPF ELF file, checked.

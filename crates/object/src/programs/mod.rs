@@ -1,0 +1,1 @@
+//! Programs: which functions there are, what they refer to, and how they are put together.
