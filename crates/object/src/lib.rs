@@ -17,6 +17,7 @@ mod spec;
 
 pub use error::{CODES, Error, Place, Result, Warning};
 
+pub use programs::{SECTIONS, SectionFlags, SectionRule};
 pub use spec::*;
 
 use indexmap::IndexMap;

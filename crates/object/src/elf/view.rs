@@ -156,6 +156,7 @@ pub(super) fn text<'a>(name: std::result::Result<&'a [u8], ()>, index: usize, wh
 }
 
 /// An error about the section with that index, whose name may not be known yet.
+#[allow(clippy::needless_pass_by_value)] // made for the error
 pub(super) fn elf_error(index: usize, what: String) -> crate::Error {
     Kind::Elf(format!("section {index}: {what}")).at(Place::default())
 }

@@ -52,9 +52,145 @@ impl fmt::Display for MapType {
     }
 }
 
+#[allow(missing_docs)]
 impl ProgramType {
-    /// The section's name said nothing.
     pub const UNSPEC: Self = Self(0);
+    pub const SOCKET_FILTER: Self = Self(1);
+    pub const KPROBE: Self = Self(2);
+    pub const SCHED_CLS: Self = Self(3);
+    pub const SCHED_ACT: Self = Self(4);
+    pub const TRACEPOINT: Self = Self(5);
+    pub const XDP: Self = Self(6);
+    pub const PERF_EVENT: Self = Self(7);
+    pub const CGROUP_SKB: Self = Self(8);
+    pub const CGROUP_SOCK: Self = Self(9);
+    pub const LWT_IN: Self = Self(10);
+    pub const LWT_OUT: Self = Self(11);
+    pub const LWT_XMIT: Self = Self(12);
+    pub const SOCK_OPS: Self = Self(13);
+    pub const SK_SKB: Self = Self(14);
+    pub const CGROUP_DEVICE: Self = Self(15);
+    pub const SK_MSG: Self = Self(16);
+    pub const RAW_TRACEPOINT: Self = Self(17);
+    pub const CGROUP_SOCK_ADDR: Self = Self(18);
+    pub const LWT_SEG6LOCAL: Self = Self(19);
+    pub const LIRC_MODE2: Self = Self(20);
+    pub const SK_REUSEPORT: Self = Self(21);
+    pub const FLOW_DISSECTOR: Self = Self(22);
+    pub const CGROUP_SYSCTL: Self = Self(23);
+    pub const RAW_TRACEPOINT_WRITABLE: Self = Self(24);
+    pub const CGROUP_SOCKOPT: Self = Self(25);
+    pub const TRACING: Self = Self(26);
+    pub const STRUCT_OPS: Self = Self(27);
+    pub const EXT: Self = Self(28);
+    pub const LSM: Self = Self(29);
+    pub const SK_LOOKUP: Self = Self(30);
+    pub const SYSCALL: Self = Self(31);
+    pub const NETFILTER: Self = Self(32);
+
+    /// libbpf's name (`libbpf_bpf_prog_type_str`), if it has one.
+    pub fn name(self) -> Option<&'static str> {
+        PROGRAM_TYPES.get(self.0 as usize).copied()
+    }
+
+    /// The type with that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        PROGRAM_TYPES.iter().position(|n| *n == name).map(|n| Self(n as u32))
+    }
+}
+
+impl fmt::Display for ProgramType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "prog_type_{}", self.0),
+        }
+    }
+}
+
+#[allow(missing_docs)]
+impl AttachType {
+    pub const CGROUP_INET_INGRESS: Self = Self(0);
+    pub const CGROUP_INET_EGRESS: Self = Self(1);
+    pub const CGROUP_INET_SOCK_CREATE: Self = Self(2);
+    pub const CGROUP_SOCK_OPS: Self = Self(3);
+    pub const SK_SKB_STREAM_PARSER: Self = Self(4);
+    pub const SK_SKB_STREAM_VERDICT: Self = Self(5);
+    pub const CGROUP_DEVICE: Self = Self(6);
+    pub const SK_MSG_VERDICT: Self = Self(7);
+    pub const CGROUP_INET4_BIND: Self = Self(8);
+    pub const CGROUP_INET6_BIND: Self = Self(9);
+    pub const CGROUP_INET4_CONNECT: Self = Self(10);
+    pub const CGROUP_INET6_CONNECT: Self = Self(11);
+    pub const CGROUP_INET4_POST_BIND: Self = Self(12);
+    pub const CGROUP_INET6_POST_BIND: Self = Self(13);
+    pub const CGROUP_UDP4_SENDMSG: Self = Self(14);
+    pub const CGROUP_UDP6_SENDMSG: Self = Self(15);
+    pub const LIRC_MODE2: Self = Self(16);
+    pub const FLOW_DISSECTOR: Self = Self(17);
+    pub const CGROUP_SYSCTL: Self = Self(18);
+    pub const CGROUP_UDP4_RECVMSG: Self = Self(19);
+    pub const CGROUP_UDP6_RECVMSG: Self = Self(20);
+    pub const CGROUP_GETSOCKOPT: Self = Self(21);
+    pub const CGROUP_SETSOCKOPT: Self = Self(22);
+    pub const TRACE_RAW_TP: Self = Self(23);
+    pub const TRACE_FENTRY: Self = Self(24);
+    pub const TRACE_FEXIT: Self = Self(25);
+    pub const MODIFY_RETURN: Self = Self(26);
+    pub const LSM_MAC: Self = Self(27);
+    pub const TRACE_ITER: Self = Self(28);
+    pub const CGROUP_INET4_GETPEERNAME: Self = Self(29);
+    pub const CGROUP_INET6_GETPEERNAME: Self = Self(30);
+    pub const CGROUP_INET4_GETSOCKNAME: Self = Self(31);
+    pub const CGROUP_INET6_GETSOCKNAME: Self = Self(32);
+    pub const XDP_DEVMAP: Self = Self(33);
+    pub const CGROUP_INET_SOCK_RELEASE: Self = Self(34);
+    pub const XDP_CPUMAP: Self = Self(35);
+    pub const SK_LOOKUP: Self = Self(36);
+    pub const XDP: Self = Self(37);
+    pub const SK_SKB_VERDICT: Self = Self(38);
+    pub const SK_REUSEPORT_SELECT: Self = Self(39);
+    pub const SK_REUSEPORT_SELECT_OR_MIGRATE: Self = Self(40);
+    pub const PERF_EVENT: Self = Self(41);
+    pub const TRACE_KPROBE_MULTI: Self = Self(42);
+    pub const LSM_CGROUP: Self = Self(43);
+    pub const STRUCT_OPS: Self = Self(44);
+    pub const NETFILTER: Self = Self(45);
+    pub const TCX_INGRESS: Self = Self(46);
+    pub const TCX_EGRESS: Self = Self(47);
+    pub const TRACE_UPROBE_MULTI: Self = Self(48);
+    pub const CGROUP_UNIX_CONNECT: Self = Self(49);
+    pub const CGROUP_UNIX_SENDMSG: Self = Self(50);
+    pub const CGROUP_UNIX_RECVMSG: Self = Self(51);
+    pub const CGROUP_UNIX_GETPEERNAME: Self = Self(52);
+    pub const CGROUP_UNIX_GETSOCKNAME: Self = Self(53);
+    pub const NETKIT_PRIMARY: Self = Self(54);
+    pub const NETKIT_PEER: Self = Self(55);
+    pub const TRACE_KPROBE_SESSION: Self = Self(56);
+    pub const TRACE_UPROBE_SESSION: Self = Self(57);
+    pub const TRACE_FSESSION: Self = Self(58);
+    pub const TRACE_FENTRY_MULTI: Self = Self(59);
+    pub const TRACE_FEXIT_MULTI: Self = Self(60);
+    pub const TRACE_FSESSION_MULTI: Self = Self(61);
+
+    /// libbpf's name (`libbpf_bpf_attach_type_str`), if it has one.
+    pub fn name(self) -> Option<&'static str> {
+        ATTACH_TYPES.get(self.0 as usize).copied()
+    }
+
+    /// The type with that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        ATTACH_TYPES.iter().position(|n| *n == name).map(|n| Self(n as u32))
+    }
+}
+
+impl fmt::Display for AttachType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "attach_type_{}", self.0),
+        }
+    }
 }
 
 const MAP_TYPES: [&str; 36] = [
@@ -94,4 +230,105 @@ const MAP_TYPES: [&str; 36] = [
     "arena",
     "insn_array",
     "rhash",
+];
+
+const PROGRAM_TYPES: [&str; 33] = [
+    "unspec",
+    "socket_filter",
+    "kprobe",
+    "sched_cls",
+    "sched_act",
+    "tracepoint",
+    "xdp",
+    "perf_event",
+    "cgroup_skb",
+    "cgroup_sock",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "sock_ops",
+    "sk_skb",
+    "cgroup_device",
+    "sk_msg",
+    "raw_tracepoint",
+    "cgroup_sock_addr",
+    "lwt_seg6local",
+    "lirc_mode2",
+    "sk_reuseport",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "raw_tracepoint_writable",
+    "cgroup_sockopt",
+    "tracing",
+    "struct_ops",
+    "ext",
+    "lsm",
+    "sk_lookup",
+    "syscall",
+    "netfilter",
+];
+
+const ATTACH_TYPES: [&str; 62] = [
+    "cgroup_inet_ingress",
+    "cgroup_inet_egress",
+    "cgroup_inet_sock_create",
+    "cgroup_sock_ops",
+    "sk_skb_stream_parser",
+    "sk_skb_stream_verdict",
+    "cgroup_device",
+    "sk_msg_verdict",
+    "cgroup_inet4_bind",
+    "cgroup_inet6_bind",
+    "cgroup_inet4_connect",
+    "cgroup_inet6_connect",
+    "cgroup_inet4_post_bind",
+    "cgroup_inet6_post_bind",
+    "cgroup_udp4_sendmsg",
+    "cgroup_udp6_sendmsg",
+    "lirc_mode2",
+    "flow_dissector",
+    "cgroup_sysctl",
+    "cgroup_udp4_recvmsg",
+    "cgroup_udp6_recvmsg",
+    "cgroup_getsockopt",
+    "cgroup_setsockopt",
+    "trace_raw_tp",
+    "trace_fentry",
+    "trace_fexit",
+    "modify_return",
+    "lsm_mac",
+    "trace_iter",
+    "cgroup_inet4_getpeername",
+    "cgroup_inet6_getpeername",
+    "cgroup_inet4_getsockname",
+    "cgroup_inet6_getsockname",
+    "xdp_devmap",
+    "cgroup_inet_sock_release",
+    "xdp_cpumap",
+    "sk_lookup",
+    "xdp",
+    "sk_skb_verdict",
+    "sk_reuseport_select",
+    "sk_reuseport_select_or_migrate",
+    "perf_event",
+    "trace_kprobe_multi",
+    "lsm_cgroup",
+    "struct_ops",
+    "netfilter",
+    "tcx_ingress",
+    "tcx_egress",
+    "trace_uprobe_multi",
+    "cgroup_unix_connect",
+    "cgroup_unix_sendmsg",
+    "cgroup_unix_recvmsg",
+    "cgroup_unix_getpeername",
+    "cgroup_unix_getsockname",
+    "netkit_primary",
+    "netkit_peer",
+    "trace_kprobe_session",
+    "trace_uprobe_session",
+    "trace_fsession",
+    "trace_fentry_multi",
+    "trace_fexit_multi",
+    "trace_fsession_multi",
 ];
