@@ -2,52 +2,59 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::need::{self, Need};
+use crate::need::{self, Need, OBJCOPY};
 use crate::{Outcome, run};
 
-/// The targets: `fuzz/fuzz_targets/NAME.rs`.
-const TARGETS: &[&str] = &["elf", "btf", "insn"];
+/// A target, `fuzz/fuzz_targets/NAME.rs`, and the part of a fixture that it reads: a section, or all of it.
+struct Target {
+    name: &'static str,
+    section: Option<&'static str>,
+}
 
-/// What a parser may take of one input. libFuzzer stops on the first input that is slower or larger.
-const LIMITS: &[&str] = &["-timeout=1", "-rss_limit_mb=1024", "-malloc_limit_mb=64", "-max_len=65536"];
+const TARGETS: &[Target] = &[
+    Target { name: "elf", section: None },
+    Target { name: "btf", section: Some(".BTF") },
+    Target { name: "insn", section: Some("tc") },
+];
+
+/// What one input may take, in seconds and MiB. The time is generous, for a loaded machine and the sanitizer are slow.
+const LIMITS: &[&str] = &["-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=64", "-max_len=65536"];
 
 /// Fuzzes one target or all, each for some seconds.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let (seconds, targets) = parse(arguments)?;
-    need::ensure(&[Need::FuzzBuild])?;
+    need::ensure(&[Need::Compiler, Need::FuzzBuild])?;
     if need::find_cargo_tool("cargo-fuzz").is_none() {
         run::show(run::cargo().args(["install", "--quiet", "--locked", "cargo-fuzz"]))?;
     }
-    let fixtures = run::root().join("fixtures/obj");
     for target in targets {
-        let corpus = run::root().join("fuzz/corpus").join(target);
-        seed(&fixtures, &corpus).map_err(|error| format!("{}: {error}", corpus.display()))?;
-        println!("fuzzing `{target}` for {seconds} s");
+        seed(target)?;
+        println!("fuzzing `{}` for {seconds} s", target.name);
         let mut cargo = cargo_fuzz();
-        cargo.args(["run", target, "--"]).args(LIMITS);
-        cargo.args([format!("-max_total_time={seconds}"), "-print_final_stats=1".into()]);
-        run::show(&mut cargo)?;
+        cargo.args(["run", target.name, "--"]).args(LIMITS);
+        run::show(cargo.arg(format!("-max_total_time={seconds}")))?;
     }
     Ok(())
 }
 
-fn parse(arguments: &[String]) -> Result<(u32, Vec<&'static str>), String> {
-    let usage = || format!("usage: fuzz [--seconds N] [{}]", TARGETS.join("|"));
+fn parse(arguments: &[String]) -> Result<(u32, Vec<&'static Target>), String> {
+    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn]".to_owned();
     let (mut seconds, mut targets) = (60, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         if argument == "--seconds" {
             seconds = rest.next().and_then(|text| text.parse().ok()).ok_or_else(usage)?;
         } else {
-            targets.push(*TARGETS.iter().find(|target| *target == argument).ok_or_else(usage)?);
+            targets.push(TARGETS.iter().find(|target| target.name == argument).ok_or_else(usage)?);
         }
     }
-    Ok((seconds, if targets.is_empty() { TARGETS.to_vec() } else { targets }))
+    Ok((seconds, if targets.is_empty() { TARGETS.iter().collect() } else { targets }))
 }
 
-/// The sanitizers need flags that a stable compiler takes only when told to behave as the nightly one.
-fn cargo_fuzz() -> std::process::Command {
+/// The sanitizer needs flags that a stable compiler takes only when told to behave as the nightly one.
+fn cargo_fuzz() -> Command {
     let mut cargo = run::cargo();
     let rustc = run::capture(&mut run::command("rustc", ["--version"])).unwrap_or_default();
     if !rustc.contains("nightly") {
@@ -57,11 +64,25 @@ fn cargo_fuzz() -> std::process::Command {
     cargo
 }
 
-/// Puts every fixture into the corpus: whole, for each parser finds its part in an ELF file.
-fn seed(fixtures: &Path, corpus: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(corpus)?;
-    for entry in fs::read_dir(fixtures)?.flatten() {
-        fs::copy(entry.path(), corpus.join(entry.file_name()))?;
+/// Puts what the target reads of every fixture into its corpus. A fixture without that section gives nothing.
+fn seed(target: &Target) -> Outcome {
+    let fixtures = run::root().join("fixtures/obj");
+    let corpus = run::root().join("fuzz/corpus").join(target.name);
+    let failed = |error: std::io::Error| format!("{}: {error}", corpus.display());
+    fs::create_dir_all(&corpus).map_err(failed)?;
+    for entry in fs::read_dir(fixtures).map_err(failed)?.flatten() {
+        let seed = corpus.join(entry.file_name());
+        match target.section {
+            None => drop(fs::copy(entry.path(), seed).map_err(failed)?),
+            Some(section) => dump(&entry.path(), section, &seed),
+        }
     }
     Ok(())
+}
+
+fn dump(object: &Path, section: &str, output: &Path) {
+    let mut objcopy = run::command(OBJCOPY, ["--dump-section"]);
+    objcopy.arg(format!("{section}={}", output.display())).arg(object).arg("/dev/null");
+    // It fails where there is no such section.
+    let _ = run::capture(&mut objcopy);
 }

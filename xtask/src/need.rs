@@ -22,6 +22,9 @@ pub(crate) const CLANG: &str = "clang-19";
 /// Strips DWARF, keeps BTF.
 pub(crate) const STRIP: &str = "llvm-strip-19";
 
+/// Takes sections out of an object.
+pub(crate) const OBJCOPY: &str = "llvm-objcopy-19";
+
 /// What a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {

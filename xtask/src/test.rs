@@ -5,7 +5,8 @@ use crate::{Outcome, run};
 
 /// Runs all tests; arguments go to the test runner.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    let mut workspace = vec!["--workspace"];
+    let chosen = arguments.iter().any(|argument| argument == "-p" || argument == "--package");
+    let mut workspace = if chosen { vec![] } else { vec!["--workspace"] };
     if !run::is_root() {
         println!(
             "SKIPPED without root: every test that calls bpf(2), mounts bpffs or makes a network namespace"
@@ -16,7 +17,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     if let Err(message) = need::ensure(&[Need::OracleBuild]) {
         println!("SKIPPED: crate `oracle`, the comparison with libbpf; {message}");
-        workspace.extend(["--exclude", "oracle"]);
+        if !chosen {
+            workspace.extend(["--exclude", "oracle"]);
+        }
     }
     if need::find_cargo_tool("cargo-nextest").is_some() {
         run::show(run::cargo().args(["nextest", "run"]).args(&workspace).args(arguments))?;
