@@ -69,14 +69,14 @@ pub(crate) enum What {
     Shape(String),
     #[error("types nest deeper than {0} levels, or in a circle")]
     Depth(u32),
+    #[error("holds itself by value")]
+    Circle,
     #[error("more than {0} types are nested by value")]
     Work(u32),
     #[error("size is over 4 GiB")]
     Size,
     #[error("{0} has no size")]
     Sizeless(&'static str),
-    #[error("{found} where {wanted} is needed")]
-    Wanted { wanted: &'static str, found: &'static str },
     #[error(".BTF.ext: {0}")]
     Ext(String),
     #[error("value: {0}")]
@@ -98,9 +98,9 @@ impl Error {
             What::Kind(_) => "E0205",
             What::Truncated(_) => "E0206",
             What::Shape(_) => "E0207",
-            What::Depth(_) | What::Work(_) => "E0208",
+            What::Depth(_) | What::Circle | What::Work(_) => "E0208",
             What::Size => "E0209",
-            What::Sizeless(_) | What::Wanted { .. } => "E0210",
+            What::Sizeless(_) => "E0210",
             What::Ext(_) => "E0211",
             What::Value(_) => "E0212",
             What::Limit { .. } => "E0213",

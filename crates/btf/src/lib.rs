@@ -19,7 +19,9 @@
 //! # Ok::<(), onebpf_btf::Error>(())
 //! ```
 //!
-//! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]).
+//! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]), C text ([`Btf::declare`],
+//! [`Btf::definition`]), bytes read by their type ([`Btf::render_value`]), and the two edits that a loader makes
+//! before the kernel sees BTF: [`fix_datasecs`] and [`downgrade()`].
 
 mod bytes;
 mod downgrade;
@@ -29,7 +31,11 @@ mod fixup;
 mod index;
 mod kind;
 mod read;
+mod render;
 mod types;
+mod validate;
+mod value;
+mod value_show;
 mod walk;
 mod write;
 
@@ -45,10 +51,12 @@ pub use ext::{
 pub use fixup::{VarSymbol, fix_datasecs};
 pub use kind::Kind;
 pub use read::Btf;
+pub use render::DefinitionStyle;
 pub use types::{
     Def, Element, EnumValue, EnumValues, FuncLinkage, IntEncoding, List, Member, Members, Param, Params,
     Secinfo, Secinfos, Type, VarLinkage,
 };
+pub use value::{Value, ValueStyle};
 pub use write::{Builder, OwnedDef, OwnedEnumValue, OwnedMember, OwnedParam, OwnedType};
 
 /// Bytes that somebody owns: a `Vec<u8>`, a `&'static [u8]`, a memory map. Never copied by this crate.

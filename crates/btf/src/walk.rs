@@ -10,6 +10,29 @@ pub(crate) const MAX_DEPTH: u32 = 32;
 /// Types that one question may visit: a struct of 2^n members is a small blob.
 const MAX_VISITS: u32 = 1 << 16;
 
+impl Type<'_> {
+    /// The n-th type that this one refers to: elements, then index of an array; result, then parameters of a function.
+    pub fn reference(&self, n: usize) -> Option<TypeId> {
+        match (self.def, n) {
+            (Def::Ptr(to) | Def::Typedef(to) | Def::Volatile(to), 0)
+            | (Def::Const(to) | Def::Restrict(to) | Def::TypeTag(to), 0)
+            | (Def::Func { proto: to, .. } | Def::Var { ty: to, .. }, 0)
+            | (Def::DeclTag { target: to, .. } | Def::FuncProto { ret: to, .. }, 0)
+            | (Def::Array { elem: to, .. }, 0)
+            | (Def::Array { index: to, .. }, 1) => Some(to),
+            (Def::Struct { members, .. } | Def::Union { members, .. }, n) => Some(members.get(n)?.ty),
+            (Def::FuncProto { params, .. }, n) => Some(params.get(n - 1)?.ty),
+            (Def::Datasec { vars, .. }, n) => Some(vars.get(n)?.ty),
+            _ => None,
+        }
+    }
+
+    /// Every type that this one refers to.
+    pub fn references(&self) -> impl Iterator<Item = TypeId> {
+        (0..).map_while(|n| self.reference(n))
+    }
+}
+
 impl Btf {
     /// The type behind typedefs, `const`, `volatile`, `restrict` and type tags; `id` itself if it is none of these.
     ///

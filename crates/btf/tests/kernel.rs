@@ -48,3 +48,9 @@ fn the_kernel_survives_a_round_trip_in_both_byte_orders() {
     let back = Builder::from_btf(&other).expect("owned again");
     assert!(back.types == builder.types, "a type changed on its way through the other byte order");
 }
+
+#[test]
+fn the_kernel_validates() {
+    let Some(btf) = vmlinux() else { return };
+    btf.validate().expect("valid");
+}

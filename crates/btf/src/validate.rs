@@ -1,0 +1,159 @@
+//! Full structural validation: everything that a reader may rely on, for every type.
+
+use crate::error::{Error, Result, What};
+use crate::types::{Def, Member, Members, Secinfos, Type};
+use crate::{Btf, Kind, TypeId};
+
+/// Sizes of FLOAT in bytes (kernel `btf_float_check_meta`).
+const FLOAT_SIZES: [u32; 5] = [2, 4, 8, 12, 16];
+
+impl Btf {
+    /// Checks every own type: that it decodes, that the ids in it exist and are of kinds that make sense there
+    /// (libbpf `btf_sanity_check`), that numbers, members and variables lie inside their types (the kernel's
+    /// `btf_*_check_meta`), and that no type holds itself by value. A type of unknown kind is passed over if layout
+    /// information tells its length. The base is taken to be valid.
+    ///
+    /// What a compiler leaves to the loader is no error: DATASECs without size, names that are no C identifiers.
+    ///
+    /// # Errors
+    /// The first that is wrong, with the id of the type.
+    pub fn validate(&self) -> Result<()> {
+        self.offsets().complete()?;
+        for id in (self.first_own_id().0..self.type_count()).map(TypeId) {
+            match self.get(id) {
+                Ok(ty) => self.validate_type(&ty).map_err(|e| e.in_type(id))?,
+                Err(error) if error.code() == "E0205" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.find_cycle()
+    }
+
+    fn validate_type(&self, ty: &Type<'_>) -> Result<()> {
+        let last = self.type_count() - 1;
+        if let Some(id) = ty.references().find(|id| id.0 > last) {
+            return Err(What::TypeId(id, last).into());
+        }
+        match ty.def {
+            Def::Int { size, bits, offset, .. } => {
+                let fits = u32::from(bits) + u32::from(offset) <= size.saturating_mul(8) && size <= 16;
+                check(fits, || format!("INT of {size} bytes cannot hold {bits} bits at bit {offset}"))
+            }
+            Def::Float { size } => check(FLOAT_SIZES.contains(&size), || format!("FLOAT of {size} bytes")),
+            Def::Enum { size, .. } | Def::Enum64 { size, .. } => {
+                check(size.is_power_of_two() && size <= 8, || format!("{} of {size} bytes", ty.kind))
+            }
+            Def::Array { elem, .. } => check(elem != TypeId::VOID, || "ARRAY of void".into()),
+            Def::Struct { size, members } | Def::Union { size, members } => {
+                self.validate_members(size, members)
+            }
+            Def::Func { proto, .. } => {
+                let kind = self.get(proto)?.kind;
+                check(kind == Kind::FuncProto, || format!("FUNC of {proto}, which is {kind}, not FUNC_PROTO"))
+            }
+            Def::Datasec { size, vars } => self.validate_vars(size, vars),
+            Def::DeclTag { target, component } => self.validate_component(target, component),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_members(&self, size: u32, members: Members<'_>) -> Result<()> {
+        for member in members {
+            let end = u64::from(member.bit_offset) + self.bits_of(&member)?;
+            check(end <= u64::from(size) * 8, || {
+                format!("member `{}` ends at bit {end}, the type has {size} bytes", member.name)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn bits_of(&self, member: &Member<'_>) -> Result<u64> {
+        match (member.bit_size, self.strip(member.ty)?.def) {
+            (Some(bits), _) => Ok(u64::from(bits)),
+            (None, Def::Int { size, bits, offset, .. }) if u32::from(bits) < size.saturating_mul(8) => {
+                Ok(u64::from(bits) + u64::from(offset))
+            }
+            _ => self.size_of(member.ty).map(|size| size * 8),
+        }
+    }
+
+    fn validate_vars(&self, size: u32, vars: Secinfos<'_>) -> Result<()> {
+        for var in vars {
+            let kind = self.get(var.ty)?.kind;
+            check(matches!(kind, Kind::Var | Kind::Func), || {
+                format!("DATASEC holds {}, which is {kind}", var.ty)
+            })?;
+            let end = u64::from(var.offset) + u64::from(var.size);
+            check(size == 0 || end <= u64::from(size), || {
+                format!("variable {} ends at byte {end}, the section has {size}", var.ty)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn validate_component(&self, target: TypeId, component: i32) -> Result<()> {
+        let ty = self.get(target)?;
+        let parts = match ty.def {
+            Def::Struct { members, .. } | Def::Union { members, .. } => members.len(),
+            Def::Func { proto, .. } => match self.get(proto)?.def {
+                Def::FuncProto { params, .. } => params.len(),
+                _ => 0,
+            },
+            _ => 0,
+        };
+        check(component == -1 || usize::try_from(component).is_ok_and(|n| n < parts), || {
+            format!("DECL_TAG of part {component} of {target}, which has {parts}")
+        })
+    }
+
+    /// Depth first over everything that is held by value, with a stack of our own.
+    fn find_cycle(&self) -> Result<()> {
+        let first = self.first_own_id().0;
+        let mut seen = vec![Seen::Not; (self.type_count() - first) as usize];
+        let mut stack: Vec<(TypeId, usize)> = Vec::new();
+        for root in (first..self.type_count()).map(TypeId) {
+            stack.push((root, 0));
+            while let Some((id, n)) = stack.pop() {
+                let Some(state) = seen.get_mut((id.0.wrapping_sub(first)) as usize) else { continue };
+                match (*state, n) {
+                    (Seen::Done, _) => continue,
+                    (Seen::Open, 0) => return Err(Error::from(What::Circle).in_type(id)),
+                    _ => *state = Seen::Open,
+                }
+                match self.held(id, n) {
+                    Some(next) => stack.extend([(id, n + 1), (next, 0)]),
+                    None => *state = Seen::Done,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The n-th type that this one holds by value.
+    fn held(&self, id: TypeId, n: usize) -> Option<TypeId> {
+        let ty = self.get(id).ok()?;
+        match ty.def {
+            Def::Struct { .. }
+            | Def::Union { .. }
+            | Def::Typedef(_)
+            | Def::Const(_)
+            | Def::Volatile(_)
+            | Def::Restrict(_)
+            | Def::TypeTag(_) => ty.reference(n),
+            Def::Array { elem, .. } => (n == 0).then_some(elem),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Not,
+    /// On the stack, with what it holds above it.
+    Open,
+    Done,
+}
+
+fn check(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::shape(what())) }
+}
