@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crate::bytes::{Endian, u16_at, u32_at};
 use crate::error::{Error, Result, What};
 use crate::index::{Names, Offsets};
-use crate::types::{Type, decode};
+use crate::types::{Look, Type, decode};
 use crate::{Buffer, Kind, TypeId};
 
 /// `BTF_MAGIC`.
@@ -107,12 +107,16 @@ impl Btf {
     /// # Errors
     /// E0204 for an id that is not there, E0203 and E0205 to E0207 for a type that cannot be decoded.
     pub fn get(&self, id: TypeId) -> Result<Type<'_>> {
+        self.look_at(id, Look::Full)
+    }
+
+    pub(crate) fn look_at(&self, id: TypeId, look: Look) -> Result<Type<'_>> {
         if id == TypeId::VOID {
             return Ok(Type::VOID);
         }
         let owner = self.owner(id);
         let start = owner.offsets().start(id.0 - owner.0.first_own_id, id, owner.type_count() - 1)?;
-        decode(owner, id, start).map_err(|e| e.in_type(id).at(owner.0.types.start + start))
+        decode(owner, id, start, look).map_err(|e| e.in_type(id).at(owner.0.types.start + start))
     }
 
     /// The types of this blob in order, without void and without those of the base. Ends after the first

@@ -66,6 +66,8 @@ struct Text<'a> {
     out: String,
     /// Levels of structs and parameter lists that are open.
     depth: u32,
+    /// Types looked at for alignments so far.
+    visits: u32,
     /// Bits from the start of the outermost struct to the one that is open.
     base_bits: u64,
 }
@@ -75,7 +77,7 @@ type Chain<'a> = Vec<Type<'a>>;
 
 impl<'a> Text<'a> {
     fn new(btf: &'a Btf, style: DefinitionStyle) -> Text<'a> {
-        Text { btf, style, out: String::new(), depth: 0, base_bits: 0 }
+        Text { btf, style, out: String::new(), depth: 0, visits: 0, base_bits: 0 }
     }
 
     fn define(&mut self, id: TypeId) -> Result<()> {
@@ -255,16 +257,8 @@ impl<'a> Text<'a> {
             }
             _ => {}
         }
-        let packed =
-            matches!(ty.def, Def::Struct { .. }) && self.btf.align_of(ty.id).is_ok_and(|align| align == 1);
-        let natural =
-            |m: crate::Member<'_>| m.bit_size.is_some() || self.btf.align_of(m.ty).is_ok_and(|a| a == 1);
-        match ty.def {
-            Def::Struct { members, .. } if packed && !members.into_iter().all(natural) => {
-                self.push(" __attribute__((packed))")
-            }
-            _ => Ok(()),
-        }
+        let packed = self.btf.is_packed(ty, &mut self.visits);
+        self.push(if packed { " __attribute__((packed))" } else { "" })
     }
 
     fn members(&mut self, members: Members<'a>, indent: usize) -> Result<()> {

@@ -240,14 +240,20 @@ impl<'a, T: Element<'a>> List<'a, T> {
         self.data.is_empty()
     }
 
-    fn new(btf: &'a Btf, data: &'a [u8], stride: u8, flag: bool) -> Result<List<'a, T>> {
-        let list = List { btf, data, stride, flag, element: PhantomData };
-        for record in data.chunks_exact(usize::from(stride.max(1))) {
-            if let Some(offset) = T::name_offset(btf, record) {
-                btf.check_string(offset)?;
+    /// A word of the n-th element, without decoding the rest.
+    pub(crate) fn word(&self, n: usize, at: usize) -> Option<u32> {
+        let stride = usize::from(self.stride);
+        slice_at(self.data, n.checked_mul(stride)?, stride)
+            .and_then(|data| u32_at(data, at, self.btf.endian()))
+    }
+
+    fn check_names(self) -> Result<List<'a, T>> {
+        for record in self.data.chunks_exact(usize::from(self.stride.max(1))) {
+            if let Some(offset) = T::name_offset(self.btf, record) {
+                self.btf.check_string(offset)?;
             }
         }
-        Ok(list)
+        Ok(self)
     }
 }
 
@@ -340,13 +346,23 @@ fn word(btf: &Btf, data: &[u8], at: usize) -> u32 {
     u32_at(data, at, btf.endian()).unwrap_or_default()
 }
 
-/// Cannot miss: `List::new` looked at each name.
+/// Cannot miss: `List::check_names` looked at each name.
 fn name<'a>(btf: &'a Btf, data: &'a [u8]) -> &'a str {
     btf.string(word(btf, data, 0)).unwrap_or_default()
 }
 
+/// How much of a type is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// All of it.
+    Full,
+    /// No strings: the name is empty, those of elements are not checked. For sizes, where a type with many elements
+    /// may be passed many times.
+    NoNames,
+}
+
 /// Decodes the type that starts at `start` of the type section.
-pub(crate) fn decode(btf: &Btf, id: TypeId, start: usize) -> Result<Type<'_>> {
+pub(crate) fn decode(btf: &Btf, id: TypeId, start: usize, look: Look) -> Result<Type<'_>> {
     let cut = || Error::from(What::Truncated("type"));
     let section = btf.type_bytes();
     let endian = btf.endian();
@@ -359,8 +375,9 @@ pub(crate) fn decode(btf: &Btf, id: TypeId, start: usize) -> Result<Type<'_>> {
     let len = usize::from(shape.fixed) + vlen as usize * usize::from(shape.element);
     let payload = slice_at(section, start + TYPE_LEN, len).ok_or(What::Truncated(shape.name))?;
     let kind_flag = info >> 31 != 0;
-    let raw = Raw { btf, vlen, kind_flag, size_or_type, payload, stride: shape.element, endian };
-    Ok(Type { id, name: btf.string(name_off)?, kind, kind_flag, def: raw.def(kind)? })
+    let raw = Raw { btf, vlen, kind_flag, size_or_type, payload, stride: shape.element, endian, look };
+    let name = if look == Look::Full { btf.string(name_off)? } else { "" };
+    Ok(Type { id, name, kind, kind_flag, def: raw.def(kind)? })
 }
 
 /// The parts of an encoded type.
@@ -372,6 +389,7 @@ struct Raw<'a> {
     payload: &'a [u8],
     stride: u8,
     endian: Endian,
+    look: Look,
 }
 
 impl<'a> Raw<'a> {
@@ -414,7 +432,9 @@ impl<'a> Raw<'a> {
     }
 
     fn list<T: Element<'a>>(&self) -> Result<List<'a, T>> {
-        List::new(self.btf, self.payload, self.stride, self.kind_flag)
+        let (btf, data, stride, flag) = (self.btf, self.payload, self.stride, self.kind_flag);
+        let list = List { btf, data, stride, flag, element: PhantomData };
+        if self.look == Look::Full { list.check_names() } else { Ok(list) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Full structural validation: everything that a reader may rely on, for every type.
 
 use crate::error::{Error, Result, What};
-use crate::types::{Def, Member, Members, Secinfos, Type};
+use crate::types::{Def, Look, Member, Members, Secinfos, Type};
 use crate::{Btf, Kind, TypeId};
 
 /// Sizes of FLOAT in bytes (kernel `btf_float_check_meta`).
@@ -48,7 +48,7 @@ impl Btf {
                 self.validate_members(size, members)
             }
             Def::Func { proto, .. } => {
-                let kind = self.get(proto)?.kind;
+                let kind = self.look_at(proto, Look::NoNames)?.kind;
                 check(kind == Kind::FuncProto, || format!("FUNC of {proto}, which is {kind}, not FUNC_PROTO"))
             }
             Def::Datasec { size, vars } => self.validate_vars(size, vars),
@@ -68,7 +68,7 @@ impl Btf {
     }
 
     fn bits_of(&self, member: &Member<'_>) -> Result<u64> {
-        match (member.bit_size, self.strip(member.ty)?.def) {
+        match (member.bit_size, self.strip_looking(member.ty, Look::NoNames)?.def) {
             (Some(bits), _) => Ok(u64::from(bits)),
             (None, Def::Int { size, bits, offset, .. }) if u32::from(bits) < size.saturating_mul(8) => {
                 Ok(u64::from(bits) + u64::from(offset))
@@ -79,7 +79,7 @@ impl Btf {
 
     fn validate_vars(&self, size: u32, vars: Secinfos<'_>) -> Result<()> {
         for var in vars {
-            let kind = self.get(var.ty)?.kind;
+            let kind = self.look_at(var.ty, Look::NoNames)?.kind;
             check(matches!(kind, Kind::Var | Kind::Func), || {
                 format!("DATASEC holds {}, which is {kind}", var.ty)
             })?;
@@ -92,10 +92,10 @@ impl Btf {
     }
 
     fn validate_component(&self, target: TypeId, component: i32) -> Result<()> {
-        let ty = self.get(target)?;
+        let ty = self.look_at(target, Look::NoNames)?;
         let parts = match ty.def {
             Def::Struct { members, .. } | Def::Union { members, .. } => members.len(),
-            Def::Func { proto, .. } => match self.get(proto)?.def {
+            Def::Func { proto, .. } => match self.look_at(proto, Look::NoNames)?.def {
                 Def::FuncProto { params, .. } => params.len(),
                 _ => 0,
             },
@@ -110,39 +110,60 @@ impl Btf {
     fn find_cycle(&self) -> Result<()> {
         let first = self.first_own_id().0;
         let mut seen = vec![Seen::Not; (self.type_count() - first) as usize];
-        let mut stack: Vec<(TypeId, usize)> = Vec::new();
+        let mut stack: Vec<(Type<'_>, usize)> = Vec::new();
         for root in (first..self.type_count()).map(TypeId) {
-            stack.push((root, 0));
-            while let Some((id, n)) = stack.pop() {
-                let Some(state) = seen.get_mut((id.0.wrapping_sub(first)) as usize) else { continue };
-                match (*state, n) {
-                    (Seen::Done, _) => continue,
-                    (Seen::Open, 0) => return Err(Error::from(What::Circle).in_type(id)),
-                    _ => *state = Seen::Open,
-                }
-                match self.held(id, n) {
-                    Some(next) => stack.extend([(id, n + 1), (next, 0)]),
-                    None => *state = Seen::Done,
+            self.open(root, first, &mut seen, &mut stack)?;
+            while let Some((ty, n)) = stack.pop() {
+                if let Some(next) = held(&ty, n) {
+                    stack.push((ty, n + 1));
+                    if state(&mut seen, first, next).is_some_and(|state| *state == Seen::Open) {
+                        return Err(Error::from(What::Circle).in_type(next));
+                    }
+                    self.open(next, first, &mut seen, &mut stack)?;
+                } else if let Some(state) = state(&mut seen, first, ty.id) {
+                    *state = Seen::Done;
                 }
             }
         }
         Ok(())
     }
 
-    /// The n-th type that this one holds by value.
-    fn held(&self, id: TypeId, n: usize) -> Option<TypeId> {
-        let ty = self.get(id).ok()?;
-        match ty.def {
-            Def::Struct { .. }
-            | Def::Union { .. }
-            | Def::Typedef(_)
-            | Def::Const(_)
-            | Def::Volatile(_)
-            | Def::Restrict(_)
-            | Def::TypeTag(_) => ty.reference(n),
-            Def::Array { elem, .. } => (n == 0).then_some(elem),
-            _ => None,
+    /// Puts a type on the stack unless it was there before or is of unknown kind.
+    fn open<'a>(
+        &'a self,
+        id: TypeId,
+        first: u32,
+        seen: &mut [Seen],
+        stack: &mut Vec<(Type<'a>, usize)>,
+    ) -> Result<()> {
+        let Some(state) = state(seen, first, id).filter(|state| **state == Seen::Not) else { return Ok(()) };
+        *state = Seen::Open;
+        match self.look_at(id, Look::NoNames) {
+            Ok(ty) => stack.push((ty, 0)),
+            Err(error) if error.code() == "E0205" => *state = Seen::Done,
+            Err(error) => return Err(error),
         }
+        Ok(())
+    }
+}
+
+/// What is known of an own type; none for void and the base's.
+fn state(seen: &mut [Seen], first: u32, id: TypeId) -> Option<&mut Seen> {
+    seen.get_mut(id.0.checked_sub(first)? as usize)
+}
+
+/// The n-th type that this one holds by value.
+fn held(ty: &Type<'_>, n: usize) -> Option<TypeId> {
+    match ty.def {
+        Def::Struct { .. }
+        | Def::Union { .. }
+        | Def::Typedef(_)
+        | Def::Const(_)
+        | Def::Volatile(_)
+        | Def::Restrict(_)
+        | Def::TypeTag(_) => ty.reference(n),
+        Def::Array { elem, .. } => (n == 0).then_some(elem),
+        _ => None,
     }
 }
 

@@ -168,6 +168,7 @@ impl<'a> Reader<'a> {
         let value = if signed { sign_extend(raw, width) } else { raw as i128 };
         // Values are written with 32 or 64 bits, the enumeration itself may have fewer.
         let mask = if width >= 128 { u128::MAX } else { (1u128 << width) - 1 };
+        self.spend_many(values.len() / 64)?;
         let mut names = values;
         let name = names.find(|known| known.value as u128 & mask == raw).map(|known| known.name);
         self.spend(name.unwrap_or_default())?;
@@ -228,9 +229,9 @@ impl<'a> Reader<'a> {
                 fields.push((member.name.to_owned(), self.value(member.ty, inside)?));
                 continue;
             }
+            self.spend("")?;
             let inner = self.btf.strip(member.ty)?;
             if let Def::Struct { size, members } | Def::Union { size, members } = inner.def {
-                self.spend("")?;
                 self.members(&inner, members, size, At { depth: at.depth + 1, ..inside }, fields)?;
             }
         }
@@ -282,7 +283,10 @@ impl<'a> Reader<'a> {
     }
 
     fn spend(&mut self, name: &str) -> Result<()> {
-        let cost = 1 + name.len() / 32;
+        self.spend_many(1 + name.len() / 32)
+    }
+
+    fn spend_many(&mut self, cost: usize) -> Result<()> {
         self.left = self.left.checked_sub(cost).ok_or_else(|| {
             bad(format!("more than {} values (ValueStyle::max_values)", self.style.max_values))
         })?;

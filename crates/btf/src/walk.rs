@@ -1,7 +1,7 @@
 //! Following types: through modifiers, to sizes and alignments. Every walk is bounded.
 
 use crate::error::{Error, Result, What};
-use crate::types::{Def, Members, Type};
+use crate::types::{Def, Look, Members, Type};
 use crate::{Btf, TypeId};
 
 /// Links that are followed before a chain counts as circular (libbpf `MAX_RESOLVE_DEPTH`).
@@ -14,15 +14,24 @@ impl Type<'_> {
     /// The n-th type that this one refers to: elements, then index of an array; result, then parameters of a function.
     pub fn reference(&self, n: usize) -> Option<TypeId> {
         match (self.def, n) {
-            (Def::Ptr(to) | Def::Typedef(to) | Def::Volatile(to), 0)
-            | (Def::Const(to) | Def::Restrict(to) | Def::TypeTag(to), 0)
-            | (Def::Func { proto: to, .. } | Def::Var { ty: to, .. }, 0)
-            | (Def::DeclTag { target: to, .. } | Def::FuncProto { ret: to, .. }, 0)
-            | (Def::Array { elem: to, .. }, 0)
+            (
+                Def::Ptr(to)
+                | Def::Typedef(to)
+                | Def::Volatile(to)
+                | Def::Const(to)
+                | Def::Restrict(to)
+                | Def::TypeTag(to)
+                | Def::Func { proto: to, .. }
+                | Def::FuncProto { ret: to, .. }
+                | Def::Var { ty: to, .. }
+                | Def::DeclTag { target: to, .. }
+                | Def::Array { elem: to, .. },
+                0,
+            )
             | (Def::Array { index: to, .. }, 1) => Some(to),
-            (Def::Struct { members, .. } | Def::Union { members, .. }, n) => Some(members.get(n)?.ty),
-            (Def::FuncProto { params, .. }, n) => Some(params.get(n - 1)?.ty),
-            (Def::Datasec { vars, .. }, n) => Some(vars.get(n)?.ty),
+            (Def::Struct { members, .. } | Def::Union { members, .. }, n) => members.word(n, 4).map(TypeId),
+            (Def::FuncProto { params, .. }, n) => params.word(n - 1, 4).map(TypeId),
+            (Def::Datasec { vars, .. }, n) => vars.word(n, 0).map(TypeId),
             _ => None,
         }
     }
@@ -39,14 +48,18 @@ impl Btf {
     /// # Errors
     /// E0208 after 32 steps; as [`Btf::get`].
     pub fn strip(&self, id: TypeId) -> Result<Type<'_>> {
-        let mut ty = self.get(id)?;
+        self.strip_looking(id, Look::Full)
+    }
+
+    pub(crate) fn strip_looking(&self, id: TypeId, look: Look) -> Result<Type<'_>> {
+        let mut ty = self.look_at(id, look)?;
         for _ in 0..MAX_DEPTH {
             match ty.def {
                 Def::Typedef(next)
                 | Def::Const(next)
                 | Def::Volatile(next)
                 | Def::Restrict(next)
-                | Def::TypeTag(next) => ty = self.get(next).map_err(|e| e.in_type(ty.id))?,
+                | Def::TypeTag(next) => ty = self.look_at(next, look)?,
                 _ => return Ok(ty),
             }
         }
@@ -66,7 +79,7 @@ impl Btf {
         let mut count = 1u32;
         let mut next = id;
         for _ in 0..MAX_DEPTH {
-            let ty = self.get(next)?;
+            let ty = self.look_at(next, Look::NoNames)?;
             let size = match ty.def {
                 Def::Int { size, .. }
                 | Def::Struct { size, .. }
@@ -106,6 +119,17 @@ impl Btf {
     /// As [`Btf::size_of`].
     pub fn align_of(&self, id: TypeId) -> Result<u32> {
         self.align_within(id, MAX_DEPTH, &mut 0).map_err(|e| e.in_type(id))
+    }
+
+    /// Whether a struct is packed for all that its type says: some member is not where its alignment would put it.
+    /// `visits` is shared by many questions; when they are used up, the answer is no.
+    pub(crate) fn is_packed(&self, ty: &Type<'_>, visits: &mut u32) -> bool {
+        let Def::Struct { mut members, .. } = ty.def else { return false };
+        self.align_within(ty.id, MAX_DEPTH, visits).is_ok_and(|align| align == 1)
+            && members.any(|member| {
+                member.bit_size.is_none()
+                    && self.align_within(member.ty, MAX_DEPTH, visits).is_ok_and(|align| align > 1)
+            })
     }
 
     fn align_within(&self, id: TypeId, depth: u32, visits: &mut u32) -> Result<u32> {
