@@ -22,7 +22,7 @@ pub struct Sides {
 /// One object: what libbpf and onebpf made of it.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// The file's name up to its first dot.
+    /// The file's name without `.bpf.o`.
     pub name: String,
     /// Why libbpf does not open it.
     pub refused: Option<String>,
@@ -180,7 +180,7 @@ impl Verdict {
 /// Runs both sides on one object.
 pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
     let name = object.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = name.split('.').next().unwrap_or_default().to_owned();
+    let name = name.trim_end_matches(".o").trim_end_matches(".bpf").to_owned();
     let mut verdict = Verdict { name, ..Verdict::default() };
     let judged = match run::libbpf(&sides.judge, object) {
         Ok(judged) => judged,

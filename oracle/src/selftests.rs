@@ -17,6 +17,17 @@ const PARTS: [&str; 4] =
 /// The two objects that the Makefile compiles with `-fno-inline`.
 const NO_INLINE: [&str; 2] = ["test_l4lb_noinline", "test_xdp_noinline"];
 
+/// Objects that the Makefile links from several (`LINKED_SKELS`); alone, their parts lack definitions.
+const LINKED: [(&str, &[&str]); 7] = [
+    ("test_static_linked.linked", &["test_static_linked1", "test_static_linked2"]),
+    ("linked_funcs.linked", &["linked_funcs1", "linked_funcs2"]),
+    ("linked_vars.linked", &["linked_vars1", "linked_vars2"]),
+    ("linked_maps.linked", &["linked_maps1", "linked_maps2"]),
+    ("test_subskeleton.linked", &["test_subskeleton_lib2", "test_subskeleton_lib", "test_subskeleton"]),
+    ("test_subskeleton_lib.linked", &["test_subskeleton_lib2", "test_subskeleton_lib"]),
+    ("test_usdt.linked", &["test_usdt", "test_usdt_multispec"]),
+];
+
 /// One source file and what became of it.
 #[derive(Debug)]
 pub struct Built {
@@ -39,7 +50,12 @@ pub fn build(cache: &Path, tree: Option<&Path>, mcpu: &str, filter: &str) -> Res
     let flags = flags(&tree, &include, mcpu)?;
     let sources = sources(&tree.join("tools/testing/selftests/bpf/progs"), filter)?;
     let newest = modified(&include.join("vmlinux.h")).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(in_parallel(&sources, |source| compile(source, &objects, &flags, newest)))
+    let mut built = in_parallel(&sources, |source| compile(source, &objects, &flags, newest));
+    let linked = LINKED.iter().filter(|(name, parts)| {
+        name.contains(filter) && parts.iter().all(|part| objects.join(format!("{part}.bpf.o")).is_file())
+    });
+    built.extend(linked.map(|(name, parts)| link(name, parts, &objects)));
+    Ok(built)
 }
 
 /// Runs `job` over `items` on two threads; results in the order of the items.
@@ -170,13 +186,27 @@ fn compile(source: &Path, objects: &Path, flags: &[String], newest: SystemTime) 
     Built { name, object }
 }
 
+/// `bpftool gen object`, twice, as the Makefile does: a second pass repairs what the first leaves of extern maps.
+fn link(name: &str, parts: &[&str], objects: &Path) -> Built {
+    let first = objects.join(format!("{name}.pass1"));
+    let object = objects.join(format!("{name}.o"));
+    let parts = parts.iter().map(|part| objects.join(format!("{part}.bpf.o")));
+    let gen_object = |to: &Path| {
+        let mut bpftool = Command::new("bpftool");
+        bpftool.args(["gen", "object"]).arg(to);
+        bpftool
+    };
+    let result = run(gen_object(&first).args(parts)).and_then(|_| run(gen_object(&object).arg(&first)));
+    let _ = fs::remove_file(&first);
+    Built { name: name.to_owned(), object: result.map(|_| object) }
+}
+
+/// The compiler's first error, without the directory.
 fn first_error(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines()
-        .find(|line| line.contains("error:"))
-        .or_else(|| text.lines().next())
-        .unwrap_or_default()
-        .to_owned()
+    let line = text.lines().find(|line| line.contains("error:")).or_else(|| text.lines().next());
+    let line = line.unwrap_or_default();
+    line.rsplit_once("/progs/").map_or(line, |(_, rest)| rest).to_owned()
 }
 
 fn run(command: &mut Command) -> Result<Output, String> {
