@@ -13,3 +13,4 @@ pub mod relocate;
 pub mod report;
 pub mod run;
 pub mod selftests;
+pub mod workload;
