@@ -13,4 +13,3 @@ pub mod relocate;
 pub mod report;
 pub mod run;
 pub mod selftests;
-pub mod workload;

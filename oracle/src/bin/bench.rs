@@ -8,20 +8,22 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use oracle::libbpf::{self, Keep, Object};
-use oracle::{run, workload};
+use oracle::run;
 use serde_json::{Value, json};
 
-const USAGE: &str = "usage: bench [--smoke] [--rounds N] [--programs N] [--onebpf PATH] [--json FILE]";
+const USAGE: &str = "usage: bench [--smoke] [--rounds N] [--object FILE] [--onebpf PATH] [--json FILE]";
 /// The kernel's own BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Structures to look up by name, as a program with CO-RE would.
 const NAMES: [&str; 8] =
     ["task_struct", "sk_buff", "sock", "file", "inode", "net_device", "cgroup", "bpf_prog"];
+/// 200 programs, each of which takes the verifier a few milliseconds.
+const MANY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/obj/many.o");
 const KIND_STRUCT: u32 = 4;
 
 struct Args {
     rounds: usize,
-    programs: usize,
+        object: PathBuf,
     onebpf: Option<PathBuf>,
     json: Option<PathBuf>,
 }
@@ -43,14 +45,14 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
-    let mut args = Args { rounds: 9, programs: 200, onebpf: None, json: None };
+    let mut args = Args { rounds: 9, object: MANY.into(), onebpf: None, json: None };
     while let Some(name) = given.next() {
         let mut value = || given.next().ok_or(format!("{name} needs a value\n{USAGE}"));
         let number = |text: String| text.parse::<usize>().map_err(|error| format!("{text}: {error}"));
         match name.as_str() {
             "--smoke" => args.rounds = 3,
             "--rounds" => args.rounds = number(value()?)?.max(1),
-            "--programs" => args.programs = number(value()?)?.max(1),
+            "--object" => args.object = value()?.into(),
             "--onebpf" => args.onebpf = Some(value()?.into()),
             "--json" => args.json = Some(value()?.into()),
             other => return Err(format!("unknown argument {other}\n{USAGE}")),
@@ -61,20 +63,20 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
 
 fn measure(args: &Args) -> Result<(), String> {
     libbpf::keep_log(Keep::Nothing);
-    let target = run::target_dir().ok_or("not run from a target directory")?;
-    let object = workload::build(&target.join("bench"), args.programs)?;
-    let mut all = opening(&object, args.rounds)?;
+    let object = Object::open(&args.object).map_err(|errno| format!("{}: {errno:?}", args.object.display()))?;
+    let programs = object.programs().len();
+    drop(object);
+    let mut all = opening(&args.object, args.rounds)?;
+
     let onebpf = args.onebpf.clone().or_else(run::find_onebpf);
     if run::is_root() {
-        all.extend(loading(onebpf.as_deref(), &object, args.rounds)?);
+        all.extend(loading(onebpf.as_deref(), &args.object, args.rounds)?);
     } else {
         eprintln!("not root: loading is not measured");
     }
     println!(
         "{} rounds, an object of {} programs, libbpf {}\n",
-        args.rounds,
-        args.programs,
-        libbpf::version()
+        args.rounds, programs, libbpf::version()
     );
     for series in &all {
         println!("{:<48}{:>12.3} ms", series.what, float(series.median()) / 1e6);
@@ -91,7 +93,7 @@ fn measure(args: &Args) -> Result<(), String> {
     let rows: Vec<Value> =
         all.iter().map(|it| json!({"what": it.what, "median_ns": it.median(), "runs_ns": it.runs})).collect();
     let document =
-        json!({"rounds": args.rounds, "programs": args.programs, "jobs_ratio": ratio, "series": rows});
+        json!({"rounds": args.rounds, "programs": programs, "jobs_ratio": ratio, "series": rows});
     std::fs::write(path, format!("{document:#}\n")).map_err(|error| format!("{}: {error}", path.display()))
 }
 
