@@ -23,7 +23,7 @@ const KIND_STRUCT: u32 = 4;
 
 struct Args {
     rounds: usize,
-        object: PathBuf,
+    object: PathBuf,
     onebpf: Option<PathBuf>,
     json: Option<PathBuf>,
 }
@@ -63,7 +63,8 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
 
 fn measure(args: &Args) -> Result<(), String> {
     libbpf::keep_log(Keep::Nothing);
-    let object = Object::open(&args.object).map_err(|errno| format!("{}: {errno:?}", args.object.display()))?;
+    let object =
+        Object::open(&args.object).map_err(|errno| format!("{}: {errno:?}", args.object.display()))?;
     let programs = object.programs().len();
     drop(object);
     let mut all = opening(&args.object, args.rounds)?;
@@ -74,10 +75,7 @@ fn measure(args: &Args) -> Result<(), String> {
     } else {
         eprintln!("not root: loading is not measured");
     }
-    println!(
-        "{} rounds, an object of {} programs, libbpf {}\n",
-        args.rounds, programs, libbpf::version()
-    );
+    println!("{} rounds, an object of {} programs, libbpf {}\n", args.rounds, programs, libbpf::version());
     for series in &all {
         println!("{:<48}{:>12.3} ms", series.what, float(series.median()) / 1e6);
     }
@@ -92,8 +90,7 @@ fn measure(args: &Args) -> Result<(), String> {
     let Some(path) = &args.json else { return Ok(()) };
     let rows: Vec<Value> =
         all.iter().map(|it| json!({"what": it.what, "median_ns": it.median(), "runs_ns": it.runs})).collect();
-    let document =
-        json!({"rounds": args.rounds, "programs": programs, "jobs_ratio": ratio, "series": rows});
+    let document = json!({"rounds": args.rounds, "programs": programs, "jobs_ratio": ratio, "series": rows});
     std::fs::write(path, format!("{document:#}\n")).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -108,6 +105,8 @@ fn opening(object: &Path, rounds: usize) -> Result<Vec<Series>, String> {
         "libbpf: parse the object",
         Box::new(|| Object::open(object).map(drop).map_err(|e| format!("{e:?}"))),
     ));
+    jobs.push(("onebpf: open vmlinux BTF", Box::new(|| onebpf_btf(&[]))));
+    jobs.push(("onebpf: open vmlinux BTF, find 8 names", Box::new(|| onebpf_btf(&NAMES))));
     let mut all: Vec<Series> = jobs.iter().map(|(what, _)| Series::new(what)).collect();
     for _ in 0..rounds {
         for (series, (_, job)) in all.iter_mut().zip(&jobs) {
@@ -123,6 +122,15 @@ fn libbpf_btf(names: &[&str]) -> Result<(), String> {
     let btf = libbpf::Btf::parse(Path::new(VMLINUX)).map_err(|errno| format!("{VMLINUX}: {errno:?}"))?;
     match names.iter().find(|name| btf.find(name, KIND_STRUCT).is_none()) {
         Some(name) => Err(format!("libbpf finds no struct {name}")),
+        None => Ok(()),
+    }
+}
+
+fn onebpf_btf(names: &[&str]) -> Result<(), String> {
+    let bytes = std::fs::read(VMLINUX).map_err(|error| format!("{VMLINUX}: {error}"))?;
+    let btf = onebpf_btf::Btf::from_vec(bytes).map_err(|error| error.to_string())?;
+    match names.iter().find(|name| btf.find(name, onebpf_btf::Kind::Struct).is_none()) {
+        Some(name) => Err(format!("onebpf finds no struct {name}")),
         None => Ok(()),
     }
 }
