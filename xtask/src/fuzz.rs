@@ -20,7 +20,14 @@ const TARGETS: &[Target] = &[
 ];
 
 /// What one input may take, in seconds and MiB. The time is generous, for a loaded machine and the sanitizer are slow.
-const LIMITS: &[&str] = &["-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=64", "-max_len=65536"];
+const LIMITS: &[&str] = &[
+    "-timeout=10",
+    "-rss_limit_mb=2048",
+    "-malloc_limit_mb=64",
+    "-max_len=65536",
+    "-verbosity=0",
+    "-print_final_stats=1",
+];
 
 /// Fuzzes one target or all, each for some seconds.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
