@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{self, Build, Fixture};
+use crate::manifest::{self, After, Build, Fixture};
 use crate::need::{self, CLANG, Need, STRIP};
 use crate::{Outcome, run};
 
@@ -59,9 +59,11 @@ fn compile(folder: &Path, fixture: &Fixture, build: &Build, output: &Path) -> Re
     run::capture(clang.current_dir(folder))?;
     run::capture(run::command(STRIP, ["-g"]).arg(output))?;
     let mut bytes = fs::read(output).map_err(|error| format!("{}: {error}", output.display()))?;
-    if build.machine_none {
+    match build.after {
+        After::Keep => {}
         // e_machine: two bytes at 18 of the ELF header, in either class.
-        bytes.get_mut(18..20).ok_or("the compiler made no ELF file")?.fill(0);
+        After::MachineNone => bytes.get_mut(18..20).ok_or("the compiler made no ELF file")?.fill(0),
+        After::Half => bytes.truncate(bytes.len() / 2),
     }
     Ok(bytes)
 }

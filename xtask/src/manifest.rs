@@ -22,23 +22,40 @@ pub(crate) struct Build {
     suffix: &'static str,
     /// Flags for clang.
     pub(crate) flags: &'static [&'static str],
-    /// Afterwards `e_machine` is set to `EM_NONE`, as the compilers before LLVM 3.9 left it.
-    pub(crate) machine_none: bool,
+    /// What is done to the object afterwards.
+    pub(crate) after: After,
+}
+
+/// What no flag of a compiler makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing.
+    Keep,
+    /// `e_machine` is set to `EM_NONE`, as the compilers before LLVM 3.9 left it.
+    MachineNone,
+    /// The second half of the file is cut off.
+    Half,
+}
+
+const fn build(
+    name: &'static str,
+    suffix: &'static str,
+    flags: &'static [&'static str],
+    after: After,
+) -> Build {
+    Build { name, suffix, flags, after }
 }
 
 /// All ways to compile a fixture. `-mcpu=v3` is said aloud, for it is the default of some clang versions only.
 const BUILDS: &[Build] = &[
-    Build { name: "el", suffix: "", flags: &["-target", "bpfel", "-mcpu=v3", "-g"], machine_none: false },
-    Build { name: "eb", suffix: ".eb", flags: &["-target", "bpfeb", "-mcpu=v3", "-g"], machine_none: false },
-    Build { name: "nog", suffix: ".nog", flags: &["-target", "bpfel", "-mcpu=v3"], machine_none: false },
-    Build { name: "v2", suffix: ".v2", flags: &["-target", "bpfel", "-mcpu=v2", "-g"], machine_none: false },
-    Build { name: "v4", suffix: ".v4", flags: &["-target", "bpfel", "-mcpu=v4", "-g"], machine_none: false },
-    Build {
-        name: "none",
-        suffix: ".none",
-        flags: &["-target", "bpfel", "-mcpu=v3", "-g"],
-        machine_none: true,
-    },
+    build("el", "", &["-target", "bpfel", "-mcpu=v3", "-g"], After::Keep),
+    build("eb", ".eb", &["-target", "bpfeb", "-mcpu=v3", "-g"], After::Keep),
+    build("nog", ".nog", &["-target", "bpfel", "-mcpu=v3"], After::Keep),
+    build("v2", ".v2", &["-target", "bpfel", "-mcpu=v2", "-g"], After::Keep),
+    build("v4", ".v4", &["-target", "bpfel", "-mcpu=v4", "-g"], After::Keep),
+    build("none", ".none", &["-target", "bpfel", "-mcpu=v3", "-g"], After::MachineNone),
+    build("half", ".half", &["-target", "bpfel", "-mcpu=v3", "-g"], After::Half),
+    build("x86", ".x86", &["-target", "x86_64-linux-gnu"], After::Keep),
 ];
 
 impl Fixture {
@@ -103,4 +120,46 @@ pub(crate) fn read(folder: &Path) -> Result<Vec<Fixture>, String> {
         Fixture::parse(&file.file_name().unwrap_or_default().to_string_lossy(), &text)
     };
     files.into_iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run;
+
+    #[test]
+    fn the_head_of_a_source_says_what_it_is() {
+        let text = "// covers: a thing\n// builds: el nog\n// expect: valid\n// load: parse only\nint x;\n// libbpf: no head\n";
+        let fixture = Fixture::parse("thing.bpf.c", text).unwrap();
+        let names: Vec<String> = fixture.objects().map(|(name, _)| name).collect();
+        assert_eq!(names, ["thing.o", "thing.nog.o"]);
+        assert_eq!((fixture.covers.as_str(), fixture.libbpf), ("a thing", None));
+        assert_eq!(fixture.load.as_deref(), Some("parse only"));
+    }
+
+    #[test]
+    fn a_head_that_says_too_little_is_refused() {
+        assert!(Fixture::parse("thing.bpf.c", "// covers: a thing\n").is_err());
+        assert!(Fixture::parse("thing.bpf.c", "// covers: x\n// builds: pdp11\n// expect: valid\n").is_err());
+        assert!(Fixture::parse("thing.c", "").is_err());
+    }
+
+    #[test]
+    fn manifest_sources_and_objects_are_the_same_set() {
+        let folder = run::root().join("fixtures");
+        let text = std::fs::read_to_string(folder.join("MANIFEST.json")).unwrap();
+        let manifest: Value = serde_json::from_str(&text).unwrap();
+        let rows = manifest["fixtures"].as_array().unwrap();
+        let mut listed: Vec<&str> = rows.iter().map(|row| row["object"].as_str().unwrap()).collect();
+        let fixtures = read(&folder.join("src")).unwrap();
+        let objects = fixtures.iter().flat_map(Fixture::objects);
+        let mut sources: Vec<String> = objects.map(|(name, _)| format!("obj/{name}")).collect();
+        let files = std::fs::read_dir(folder.join("obj")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<String> = files.map(|name| format!("obj/{}", name.to_string_lossy())).collect();
+        listed.sort_unstable();
+        sources.sort();
+        files.sort();
+        assert_eq!(listed, sources);
+        assert_eq!(listed, files);
+    }
 }
