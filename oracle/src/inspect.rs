@@ -1,11 +1,13 @@
 //! What libbpf says that an object holds, in the shape of `onebpf inspect --json`.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::libbpf::{Map, Object, Program, attach_type_name, map_type_name, program_type_name};
+use crate::libbpf::{self, Map, Object, Program, attach_type_name, map_type_name, program_type_name};
 use crate::log::Facts;
 
-/// The opened object as JSON: `maps` and `programs`.
+/// The opened object as JSON: `maps` and `programs`; the programs' `flags` come from [`load_flags`].
 pub fn inspect(object: &Object, facts: &Facts) -> Value {
     let mut sections = facts.map_sections.iter();
     let maps: Vec<Value> = object
@@ -20,7 +22,32 @@ pub fn inspect(object: &Object, facts: &Facts) -> Value {
         })
         .collect();
     let programs: Vec<Value> = object.programs().into_iter().map(describe_program).collect();
+
     json!({ "maps": maps, "programs": programs })
+}
+
+/// `prog_flags` with which each program would be loaded, `None` where libbpf does not tell. No getter tells those that
+/// the section's name implies (`BPF_F_SLEEPABLE`, `BPF_F_XDP_HAS_FRAGS`), but they stand in what libbpf generates for a
+/// light skeleton. That code crashes on arenas and `struct_ops`: to be called in a process of its own.
+pub fn load_flags(path: &Path) -> Option<Vec<Option<u32>>> {
+    const PROG_FLAGS: usize = 44; // in union bpf_attr, BPF_PROG_LOAD
+    libbpf::take_log();
+    let object = Object::open(path).ok()?;
+    let programs = object.programs();
+    for program in &programs {
+        // What replaces a program wants to know which.
+        program.set_autoload(program.kind() != libbpf_sys::BPF_PROG_TYPE_EXT).ok()?;
+        if program.kind() == libbpf_sys::BPF_PROG_TYPE_UNSPEC {
+            program.set_kind(libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER).ok()?;
+        }
+    }
+    let data = object.generate().ok()?;
+    let facts = Facts::read(&libbpf::take_log());
+    let word =
+        |at: usize| data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let mut attrs = facts.load_attrs.iter();
+    let flags = programs.iter().map(|it| if it.autoload() { word(attrs.next()? + PROG_FLAGS) } else { None });
+    Some(flags.collect())
 }
 
 fn describe_map(map: Map<'_>, section: &Value, facts: &Facts) -> Value {
@@ -59,7 +86,7 @@ fn describe_program(program: Program<'_>) -> Value {
         "type_id": program.kind(),
         "attach_type": attach_type_name(program.attach_type()),
         "attach_type_id": program.attach_type(),
-        "flags": program.flags(),
+
         "autoload": program.autoload(),
         "insns": program.insns().len(),
     })

@@ -28,6 +28,7 @@ pub fn judge(path: &Path, load: bool) -> Value {
     };
     let held = inspect::inspect(&object, &facts);
     drop(object);
+
     let relocated = if load { relocate::relocate(path).ok() } else { None };
     json!({
         "open": { "errno": null, "warnings": facts.warnings },
@@ -36,6 +37,12 @@ pub fn judge(path: &Path, load: bool) -> Value {
         "core": core,
         "kfuncs": kfuncs,
     })
+}
+
+/// [`inspect::load_flags`] as JSON: a list, or null.
+pub fn flags(path: &Path) -> Value {
+    libbpf::keep_log(Keep::Everything);
+    json!(inspect::load_flags(path))
 }
 
 /// Bytes of CO-RE records in `.BTF.ext`, and calls to functions that the object does not hold.

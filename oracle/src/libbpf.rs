@@ -91,6 +91,29 @@ impl Object {
         // SAFETY: as in `prepare`.
         check(unsafe { sys::bpf_object__load(self.0.as_ptr()) })
     }
+
+    /// libbpf's list of the system calls that loading would make (`bpf_object__gen_loader`); asks nothing of the kernel.
+    /// The messages at debug level say what is where in it.
+    pub fn generate(&self) -> Result<Vec<u8>, Errno> {
+        let mut opts = sys::gen_loader_opts {
+            sz: size_of::<sys::gen_loader_opts>() as sys::size_t,
+            ..Default::default()
+        };
+        // SAFETY: libbpf keeps the pointer until the load below is done; `opts` lives until then.
+        check(unsafe { sys::bpf_object__gen_loader(self.0.as_ptr(), &raw mut opts) })?;
+        self.load()?;
+        // SAFETY: after a successful load `data` points to `data_sz` bytes that live as long as the object.
+        let data = unsafe {
+            // Read through a pointer, for libbpf wrote behind the compiler's back.
+            let opts = (&raw const opts).read_volatile();
+            if opts.data.is_null() {
+                &[]
+            } else {
+                std::slice::from_raw_parts(opts.data.cast::<u8>(), opts.data_sz as usize)
+            }
+        };
+        Ok(data.to_vec())
+    }
 }
 
 impl Drop for Object {
@@ -150,7 +173,6 @@ impl Map<'_> {
 impl Program<'_> {
     number!(/** `BPF_PROG_TYPE_*`; 0 when the section's name says nothing. */ kind, bpf_program__type, u32);
     number!(/** `BPF_CGROUP_*` and its kin. */ attach_type, bpf_program__expected_attach_type, u32);
-    number!(/** `BPF_F_*` set by hand; those of the section's name are added only at load. */ flags, bpf_program__flags, u32);
     number!(/** False for `SEC("?...")`. */ autoload, bpf_program__autoload, bool);
 
     /// The function's name.

@@ -28,6 +28,8 @@ pub struct Facts {
     pub slots: Vec<(String, u32, String)>,
     /// The section of each map that is not `struct_ops`, in libbpf's order.
     pub map_sections: Vec<String>,
+    /// Where the attributes of each program's load stand in what `bpf_object__gen_loader` makes.
+    pub load_attrs: Vec<usize>,
     /// Warnings, in order.
     pub warnings: Vec<String>,
 }
@@ -75,6 +77,8 @@ impl Facts {
             if let (Some(off), Some((_, name))) = (after(rest, ", off "), rest.split_once(", name ")) {
                 self.kconfig.insert(name.to_owned(), off as u32);
             }
+        } else if let Some(rest) = text.strip_prefix("gen: prog_load: attr: off ") {
+            self.load_attrs.extend(after(rest, ""));
         } else if text.starts_with(".maps relo #") {
             self.slot(text);
         }

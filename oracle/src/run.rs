@@ -8,6 +8,9 @@ use serde_json::Value;
 /// The argument with which a binary of this crate becomes the libbpf side: `--judge FILE`.
 pub const JUDGE: &str = "--judge";
 
+/// As [`JUDGE`], for [`crate::inspect::load_flags`].
+pub const FLAGS: &str = "--flags";
+
 /// Seconds after which either side is given up.
 const PATIENCE: &str = "60";
 
@@ -22,14 +25,26 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0)
 }
 
-/// Runs [`crate::judge::judge`] in a child in its own mount namespace. `exe` is a binary that knows [`JUDGE`].
+/// What libbpf makes of the object (see [`crate::judge::judge`]). `exe` is a binary that knows [`JUDGE`] and [`FLAGS`].
 pub fn libbpf(exe: &Path, object: &Path) -> Result<Value, String> {
+    let mut judged = json(&mut isolated(exe, JUDGE, object))?;
+    let flags = json(&mut isolated(exe, FLAGS, object)).unwrap_or_default();
+    let programs = judged["inspect"]["programs"].as_array_mut();
+    for (at, program) in programs.into_iter().flatten().enumerate() {
+        program["flags"] = flags[at].clone();
+    }
+    Ok(judged)
+}
+
+/// A child in a mount namespace of its own, that is ended when it takes too long.
+fn isolated(exe: &Path, verb: &str, object: &Path) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", PATIENCE]);
     if is_root() {
         command.args(["unshare", "-m", "--propagation", "private", "sh", "-c", PRIVATE, "sh"]);
     }
-    json(command.arg(exe).arg(JUDGE).arg(object))
+    command.arg(exe).arg(verb).arg(object);
+    command
 }
 
 /// Runs `onebpf VERB --json OBJECT` with further arguments.

@@ -36,9 +36,16 @@ struct Args {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if let (Some(run::JUDGE), Some(object)) = (arguments.next().as_deref(), arguments.next()) {
-        println!("{}", judge::judge(Path::new(&object), run::is_root()));
-        return ExitCode::SUCCESS;
+    if let (Some(verb), Some(object)) = (arguments.next(), arguments.next()) {
+        let answer = match verb.as_str() {
+            run::JUDGE => Some(judge::judge(Path::new(&object), run::is_root())),
+            run::FLAGS => Some(judge::flags(Path::new(&object))),
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            println!("{answer}");
+            return ExitCode::SUCCESS;
+        }
     }
     let result = parse(std::env::args().skip(1))
         .map_err(|wrong| format!("{wrong}\n{USAGE}"))
