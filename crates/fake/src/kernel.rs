@@ -1,0 +1,384 @@
+//! The kernel itself: one lock, one method per operation.
+
+use crate::bpffs::Tree;
+use crate::btf::Btf;
+use crate::config::{Config, Rejection};
+use crate::live::Live;
+use crate::map::{Fit, Map};
+use crate::objects::{Body, Objects};
+use crate::prog::{Loaded, Prog};
+use onebpf_sys::{
+    BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
+    ProgLoad, ProgRun, ProgRunResult, Release, Result,
+};
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+type Outcome<T> = std::result::Result<T, Errno>;
+
+/// A BPF kernel in memory, of any release. Clones are the same kernel.
+///
+/// Each object is a real pipe whose write end is the object's fd, so objects live and die by their fds, pins
+/// and each other as they do in Linux. What it imitates, and what not, is in the crate's documentation.
+#[derive(Clone)]
+pub struct FakeKernel {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    config: Config,
+    objects: Objects,
+    tree: Tree,
+    memlock_lifted: bool,
+}
+
+impl FakeKernel {
+    /// Linux 6.18, all privileges, 2 CPUs, pages of 4096 bytes, a BPF filesystem at /sys/fs/bpf, no kernel BTF.
+    pub fn new() -> Self {
+        Self::of(Release::new(6, 18))
+    }
+
+    /// As [`FakeKernel::new`], but this release, e.g. `"5.4"`.
+    ///
+    /// # Panics
+    ///
+    /// If `release` does not begin like that.
+    pub fn linux(release: &str) -> Self {
+        match release.parse() {
+            Ok(release) => Self::of(release),
+            Err(e) => panic!("FakeKernel::linux({release:?}): {e}"),
+        }
+    }
+
+    /// As [`FakeKernel::new`], but this release.
+    pub fn of(release: Release) -> Self {
+        let state = State {
+            config: Config::new(release),
+            objects: Objects::default(),
+            tree: Tree::new(),
+            memlock_lifted: false,
+        };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Adds a feature that the release does not have by itself, as distributions do.
+    #[must_use]
+    pub fn with(self, feature: Feature) -> Self {
+        self.configure(|config| {
+            config.features.insert(feature);
+        })
+    }
+
+    /// Takes a feature away.
+    #[must_use]
+    pub fn without(self, feature: Feature) -> Self {
+        self.configure(|config| {
+            config.features.remove(&feature);
+        })
+    }
+
+    /// Sets the number of possible CPUs: at least 1.
+    #[must_use]
+    pub fn with_cpus(self, cpus: u32) -> Self {
+        self.configure(|config| config.cpus = cpus.max(1))
+    }
+
+    /// Gives the kernel BTF of its own.
+    #[must_use]
+    pub fn with_kernel_btf(self, data: Vec<u8>) -> Self {
+        self.configure(|config| config.kernel_btf = Some(Arc::new(data)))
+    }
+
+    /// Every bpf(2) call is answered with EPERM.
+    #[must_use]
+    pub fn unprivileged(self) -> Self {
+        self.configure(|config| config.privileged = false)
+    }
+
+    /// Mounts one more BPF filesystem.
+    #[must_use]
+    pub fn with_bpffs(self, path: impl AsRef<Path>) -> Self {
+        self.lock().tree.mount(path.as_ref());
+        self
+    }
+
+    /// From now on a program of this name is refused, with these words in its log.
+    pub fn reject(&self, program: &str, errno: Errno, log: &str) {
+        let rule = Rejection { errno, log: log.to_owned() };
+        self.lock().config.rejections.insert(program.to_owned(), rule);
+    }
+
+    /// From now on a test run of a program of this name gives this result.
+    pub fn answer_runs(&self, program: &str, result: ProgRunResult) {
+        self.lock().config.runs.insert(program.to_owned(), result);
+    }
+
+    /// What is alive now.
+    pub fn live(&self) -> Live {
+        let state = self.lock();
+        Live::of(&state.objects, &state.tree)
+    }
+
+    /// The living programs as they were loaded, oldest first.
+    pub fn programs(&self) -> Vec<Loaded> {
+        let state = self.lock();
+        let programs = state.objects.iter().filter_map(|(_, object)| match &object.body {
+            Body::Prog(prog) => Some(prog.loaded.clone()),
+            _ => None,
+        });
+        programs.collect()
+    }
+
+    fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.lock().config);
+        self
+    }
+
+    /// The state as of now: what nobody holds any more is gone.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pinned = state.tree.pinned();
+        state.objects.sweep(&pinned);
+        state
+    }
+
+    /// A bpf(2) call.
+    fn bpf<T>(&self, op: Op, call: impl FnOnce(&mut State) -> Outcome<T>) -> Result<T> {
+        self.file(op, |state| if state.config.privileged { call(state) } else { Err(Errno::PERM) })
+    }
+
+    /// A system call that needs no privilege.
+    fn file<T>(&self, op: Op, call: impl FnOnce(&mut State) -> Outcome<T>) -> Result<T> {
+        call(&mut self.lock()).map_err(|errno| Error { op, errno })
+    }
+}
+
+impl State {
+    /// Adds an object, unless that would go beyond RLIMIT_MEMLOCK, of which processes have 64 KiB: kernels
+    /// before 5.11 charge BPF memory to it. Root is not spared.
+    fn add(&mut self, body: Body, charge: u64) -> Outcome<OwnedFd> {
+        let limit = self.config.pages(64 << 10);
+        let limited = !self.config.has(Feature::MemcgAccount) && !self.memlock_lifted;
+        if limited && self.objects.charged_pages().saturating_add(charge) > limit {
+            return Err(Errno::PERM);
+        }
+        self.objects.add(body)
+    }
+
+    fn put_object(&mut self, map: BorrowedFd<'_>, key: &[u8], object: Found<'_>, flags: u64) -> Outcome<()> {
+        let (serial, found) = match object {
+            Found::Fd(fd) => self.objects.find(fd)?,
+            Found::Number(fd) => self.objects.find_number(fd)?,
+        };
+        let fit = Fit::of(&found.body, &self.config).ok_or(Errno::INVAL)?;
+        let id = found.id;
+        self.objects.map_mut(map)?.update_object(key, (serial, id, fit), flags)
+    }
+}
+
+/// How an object for a slot was named.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    Fd(BorrowedFd<'a>),
+    Number(i32),
+}
+
+impl Default for FakeKernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FakeKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        let live = Live::of(&state.objects, &state.tree);
+        f.debug_struct("FakeKernel").field("release", &state.config.release).field("live", &live).finish()
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd> {
+        self.bpf(Op::MapCreate, |state| {
+            let map = Map::create(attr, &state.objects, &state.config)?;
+            let charge = map.charge;
+            state.add(Body::Map(map), charge)
+        })
+    }
+
+    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
+        self.bpf(Op::MapLookup, |state| state.objects.map(map)?.2.lookup(key, value, flags, &state.config))
+    }
+
+    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
+        self.bpf(Op::MapUpdate, |state| {
+            let (_, _, target) = state.objects.map(map)?;
+            target.check_update(key, value.len(), &state.config)?;
+            if !target.takes_objects() {
+                return state.objects.map_mut(map)?.update(key, value, flags);
+            }
+            let number = value.try_into().map_err(|_| Errno::INVAL)?;
+            state.put_object(map, key, Found::Number(i32::from_ne_bytes(number)), flags)
+        })
+    }
+
+    fn map_update_object(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &[u8],
+        object: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<()> {
+        self.bpf(Op::MapUpdate, |state| {
+            let (_, _, target) = state.objects.map(map)?;
+            target.check_update(key, 4, &state.config)?;
+            if target.takes_objects() {
+                state.put_object(map, key, Found::Fd(object), flags)
+            } else {
+                Err(Errno::INVAL)
+            }
+        })
+    }
+
+    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<()> {
+        self.bpf(Op::MapDelete, |state| state.objects.map_mut(map)?.delete(key))
+    }
+
+    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool> {
+        self.bpf(Op::MapNextKey, |state| state.objects.map(map)?.2.next_key(key, next))
+    }
+
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()> {
+        self.bpf(Op::MapFreeze, |state| {
+            if !state.config.has(Feature::MapFreeze) {
+                return Err(Errno::INVAL);
+            }
+            state.objects.map_mut(map)?.freeze()
+        })
+    }
+
+    fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
+        self.bpf(Op::BtfLoad, |state| match Btf::load(attr.data, &state.config) {
+            Ok(btf) => state.add(Body::Btf(btf), 0),
+            Err(complaint) => {
+                let fits =
+                    attr.log.is_none_or(|mut log| crate::log::write(&mut log, &complaint, &state.config));
+                Err(if fits { Errno::INVAL } else { Errno::NOSPC })
+            }
+        })
+    }
+
+    fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
+        self.bpf(Op::ProgLoad, |state| {
+            let prog = Prog::load(attr, &state.objects, &state.config)?;
+            let charge = prog.charge;
+            state.add(Body::Prog(prog), charge)
+        })
+    }
+
+    fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
+        let _ = run;
+        self.bpf(Op::ProgRun, |state| {
+            let (_, prog) = state.objects.prog(prog)?;
+            state.config.runs.get(&prog.info.name).cloned().ok_or(Errno::NOTSUPP)
+        })
+    }
+
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo> {
+        self.bpf(Op::MapInfo, |state| {
+            let (_, id, map) = state.objects.map(map)?;
+            Ok(MapInfo { id, ..map.info.clone() })
+        })
+    }
+
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo> {
+        self.bpf(Op::ProgInfo, |state| {
+            let (id, prog) = state.objects.prog(prog)?;
+            Ok(ProgInfo { id, ..prog.info.clone() })
+        })
+    }
+
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {
+        self.bpf(Op::BtfInfo, |state| {
+            let (_, id, btf) = state.objects.btf(btf)?;
+            Ok(BtfInfo { id, data: btf.data.clone(), ..BtfInfo::default() })
+        })
+    }
+
+    fn next_id(&self, kind: ObjectKind, after: u32) -> Result<Option<u32>> {
+        self.bpf(Op::NextId, |state| {
+            let of_kind = state.objects.iter().filter(|(_, object)| object.body.kind() == kind);
+            Ok(of_kind.map(|(_, object)| object.id).filter(|id| *id > after).min())
+        })
+    }
+
+    fn open_id(&self, kind: ObjectKind, id: u32) -> Result<OwnedFd> {
+        self.bpf(Op::OpenId, |state| {
+            let mut objects = state.objects.iter();
+            let found = objects.find(|(_, object)| object.id == id && object.body.kind() == kind);
+            state.objects.open(found.ok_or(Errno::NOENT)?.0)
+        })
+    }
+
+    fn pin(&self, object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        self.bpf(Op::Pin, |state| {
+            let (serial, object) = state.objects.find(object)?;
+            if object.body.kind() == ObjectKind::Btf {
+                return Err(Errno::INVAL);
+            }
+            state.tree.pin(serial, path)
+        })
+    }
+
+    fn open_pin(&self, path: &Path) -> Result<OwnedFd> {
+        self.bpf(Op::OpenPin, |state| state.objects.open(state.tree.open(path)?))
+    }
+
+    fn fd_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>> {
+        self.file(Op::FdKind, |state| Ok(state.objects.find(fd).ok().map(|(_, object)| object.body.kind())))
+    }
+
+    fn duplicate(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+        self.file(Op::Duplicate, |_| Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?))
+    }
+
+    fn unlink(&self, path: &Path) -> Result<()> {
+        self.file(Op::Unlink, |state| state.tree.unlink(path))
+    }
+
+    fn mkdir(&self, path: &Path) -> Result<()> {
+        self.file(Op::Mkdir, |state| state.tree.mkdir(path))
+    }
+
+    fn rmdir(&self, path: &Path) -> Result<()> {
+        self.file(Op::Rmdir, |state| state.tree.rmdir(path))
+    }
+
+    fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
+        self.file(Op::ListDir, |state| state.tree.list(path))
+    }
+
+    fn is_bpffs(&self, path: &Path) -> Result<bool> {
+        self.file(Op::IsBpffs, |state| state.tree.is_bpffs(path))
+    }
+
+    fn lift_memlock(&self) -> Result<()> {
+        self.file(Op::Memlock, |state| {
+            if !state.config.privileged {
+                return Err(Errno::PERM);
+            }
+            state.memlock_lifted = true;
+            Ok(())
+        })
+    }
+
+    fn host(&self) -> Result<Host> {
+        self.file(Op::HostRead, |state| Ok(state.config.host()))
+    }
+
+    fn kernel_btf(&self) -> Result<Option<Arc<dyn AsRef<[u8]> + Send + Sync>>> {
+        self.file(Op::HostRead, |state| Ok(state.config.kernel_btf.clone().map(|btf| btf as _)))
+    }
+}

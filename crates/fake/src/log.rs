@@ -1,0 +1,17 @@
+//! Where the kernel puts its words.
+
+use crate::config::Config;
+use onebpf_sys::Log;
+
+/// False if the buffer was too small. Since 6.4 the end of the log is kept, before that its beginning.
+pub(crate) fn write(log: &mut Log<'_>, text: &str, config: &Config) -> bool {
+    let Some((nul, room)) = log.buffer.split_last_mut() else { return false };
+    *nul = 0;
+    let text = if log.level == 0 { &[] } else { text.as_bytes() };
+    let surplus = text.len().saturating_sub(room.len());
+    let kept = if config.at_least(6, 4) { text.get(surplus..) } else { text.get(..text.len() - surplus) };
+    for (to, from) in room.iter_mut().zip(kept.unwrap_or_default().iter().chain(std::iter::once(&0))) {
+        *to = *from;
+    }
+    surplus == 0
+}

@@ -1,0 +1,275 @@
+//! Maps: how elements behave. What may be created is in `create`.
+
+mod create;
+
+use crate::config::Config;
+use crate::objects::{Body, Serial};
+use crate::since::{self, Shape};
+use onebpf_sys::{Errno, MapInfo};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+pub(crate) struct Map {
+    pub(crate) info: MapInfo,
+    pub(crate) shape: Shape,
+    pub(crate) charge: u64,
+    btf: Option<Serial>,
+    /// What an inner map must look like; the template itself is not held, as in the kernel.
+    template: Option<Template>,
+    /// The type of the programs in a program array: the first one decides.
+    owner: Option<u32>,
+    values: BTreeMap<Vec<u8>, Value>,
+}
+
+enum Value {
+    Bytes(Vec<u8>),
+    /// An inner map or a program, and its id.
+    Object(Serial, u32),
+}
+
+/// A map as `bpf_map_meta_equal` compares it; `max_entries` where it counts.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Template {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    flags: u32,
+    max_entries: Option<u32>,
+}
+
+/// BPF_NOEXIST and BPF_EXIST.
+const NOEXIST: u64 = 1;
+const EXIST: u64 = 2;
+
+impl Map {
+    /// Whether a program may take the address of the value (a plain array: `map_direct_value_addr`).
+    pub(crate) fn has_direct_value(&self) -> bool {
+        self.info.map_type == since::ARRAY
+    }
+
+    pub(crate) fn references(&self) -> Vec<Serial> {
+        let slots = self.values.values().filter_map(|value| match value {
+            Value::Object(serial, _) => Some(*serial),
+            Value::Bytes(_) => None,
+        });
+        self.btf.into_iter().chain(slots).collect()
+    }
+
+    /// No fd and no pin is left, though a program may still hold the map.
+    pub(crate) fn last_user_left(&mut self) {
+        if self.info.map_type == since::PROG_ARRAY {
+            self.values.clear();
+        }
+    }
+
+    pub(crate) fn lookup(
+        &self,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+        config: &Config,
+    ) -> Result<(), Errno> {
+        self.check_sizes(key.len(), value.len(), config)?;
+        if self.info.flags & since::WRONLY != 0 {
+            return Err(Errno::PERM);
+        }
+        if flags != 0 {
+            return Err(Errno::INVAL);
+        }
+        self.check_elements()?;
+        match self.values.get(key) {
+            Some(Value::Bytes(bytes)) => value.copy_from_slice(bytes),
+            Some(Value::Object(_, id)) => value.copy_from_slice(&id.to_ne_bytes()),
+            None if self.shape == Shape::Array && self.template.is_none() && self.in_bounds(key) => {
+                value.fill(0);
+            }
+            None => return Err(Errno::NOENT),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_update(&self, key: &[u8], value: usize, config: &Config) -> Result<(), Errno> {
+        self.check_sizes(key.len(), value, config)?;
+        self.check_writable()
+    }
+
+    pub(crate) fn update(&mut self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.check_elements()?;
+        self.check_room(key, flags)?;
+        self.values.insert(key.to_vec(), Value::Bytes(value.to_vec()));
+        Ok(())
+    }
+
+    /// Whether slots take objects: inner maps or programs.
+    pub(crate) fn takes_objects(&self) -> bool {
+        self.template.is_some() || self.info.map_type == since::PROG_ARRAY
+    }
+
+    pub(crate) fn update_object(
+        &mut self,
+        key: &[u8],
+        (serial, id, fit): (Serial, u32, Fit),
+        flags: u64,
+    ) -> Result<(), Errno> {
+        self.check_object(&fit)?;
+        if self.shape == Shape::Hash {
+            self.check_room(key, flags)?;
+        } else if flags != 0 {
+            return Err(Errno::INVAL);
+        } else if !self.in_bounds(key) {
+            return Err(Errno::TOOBIG);
+        }
+        if let Fit::Prog(prog_type) = fit {
+            self.owner = Some(prog_type);
+        }
+        self.values.insert(key.to_vec(), Value::Object(serial, id));
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+        if key.len() != self.info.key_size as usize {
+            return Err(Errno::INVAL);
+        }
+        self.check_writable()?;
+        self.check_elements()?;
+        if self.shape == Shape::Array && self.template.is_none() {
+            return Err(Errno::INVAL);
+        }
+        if self.shape != Shape::Hash && !self.in_bounds(key) {
+            return Err(Errno::TOOBIG);
+        }
+        self.values.remove(key).map(drop).ok_or(Errno::NOENT)
+    }
+
+    pub(crate) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool, Errno> {
+        let size = self.info.key_size as usize;
+        if next.len() != size || key.is_some_and(|key| key.len() != size) {
+            return Err(Errno::INVAL);
+        }
+        if self.shape != Shape::Slots {
+            self.check_elements()?;
+        }
+        if self.shape == Shape::Hash {
+            let after = key.filter(|key| self.values.contains_key(*key));
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let found = self.values.range::<[u8], _>((from, Bound::Unbounded)).next();
+            return Ok(found.map(|(found, _)| next.copy_from_slice(found)).is_some());
+        }
+        let last = self.info.max_entries.saturating_sub(1);
+        let index = match key.and_then(index).filter(|index| *index <= last) {
+            None => 0,
+            Some(index) if index == last => return Ok(false),
+            Some(index) => index + 1,
+        };
+        next.copy_from_slice(&index.to_ne_bytes());
+        Ok(true)
+    }
+
+    pub(crate) fn freeze(&mut self) -> Result<(), Errno> {
+        if self.info.frozen {
+            return Err(Errno::BUSY);
+        }
+        self.info.frozen = true;
+        Ok(())
+    }
+
+    fn check_sizes(&self, key: usize, value: usize, config: &Config) -> Result<(), Errno> {
+        let fits = key == self.info.key_size as usize && value == self.info.value_buffer_size(config.cpus);
+        if fits { Ok(()) } else { Err(Errno::INVAL) }
+    }
+
+    fn check_writable(&self) -> Result<(), Errno> {
+        let refused = self.info.frozen || self.info.flags & since::RDONLY != 0;
+        if refused { Err(Errno::PERM) } else { Ok(()) }
+    }
+
+    /// ENOTSUPP for types whose elements are not modelled.
+    fn check_elements(&self) -> Result<(), Errno> {
+        match self.shape {
+            Shape::Hash | Shape::Array => Ok(()),
+            Shape::Slots if self.info.map_type == since::PROG_ARRAY => Ok(()),
+            _ => Err(Errno::NOTSUPP),
+        }
+    }
+
+    /// Bounds, the EXIST flags, and room for one more. A full LRU map drops an entry.
+    fn check_room(&mut self, key: &[u8], flags: u64) -> Result<(), Errno> {
+        if flags > EXIST {
+            return Err(Errno::INVAL);
+        }
+        if self.shape != Shape::Hash {
+            return match flags {
+                _ if !self.in_bounds(key) => Err(Errno::TOOBIG),
+                NOEXIST => Err(Errno::EXIST),
+                _ => Ok(()),
+            };
+        }
+        match (self.values.contains_key(key), flags) {
+            (true, NOEXIST) => return Err(Errno::EXIST),
+            (false, EXIST) => return Err(Errno::NOENT),
+            (true, _) => return Ok(()),
+            (false, _) => {}
+        }
+        if self.values.len() < self.info.max_entries as usize {
+            return Ok(());
+        }
+        match self.info.map_type {
+            since::LRU_HASH | since::LRU_PERCPU_HASH => {
+                self.values.pop_first();
+                Ok(())
+            }
+            since::LPM_TRIE => Err(Errno::NOSPC),
+            _ => Err(Errno::TOOBIG),
+        }
+    }
+
+    fn check_object(&self, fit: &Fit) -> Result<(), Errno> {
+        let fits = match (fit, &self.template) {
+            (Fit::Map(map), Some(template)) => map == template,
+            (Fit::Prog(prog_type), None) => self.owner.is_none_or(|owner| owner == *prog_type),
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(Errno::INVAL) }
+    }
+
+    fn in_bounds(&self, key: &[u8]) -> bool {
+        index(key).is_some_and(|index| index < self.info.max_entries)
+    }
+}
+
+/// What decides whether an object may go into a slot.
+pub(crate) enum Fit {
+    Map(Template),
+    /// A program of this type.
+    Prog(u32),
+}
+
+impl Fit {
+    /// `None` for what goes into no slot.
+    pub(crate) fn of(body: &Body, config: &Config) -> Option<Self> {
+        match body {
+            Body::Map(map) => Some(Self::Map(Template::of(&map.info, config))),
+            Body::Prog(prog) => Some(Self::Prog(prog.info.prog_type)),
+            Body::Btf(_) => None,
+        }
+    }
+}
+
+impl Template {
+    fn of(info: &MapInfo, config: &Config) -> Self {
+        // Since 5.10 only arrays compare it, and not those made with BPF_F_INNER_MAP (`array_map_meta_equal`).
+        let array = matches!(info.map_type, since::ARRAY | since::PERCPU_ARRAY);
+        let counts = !config.at_least(5, 10) || (array && info.flags & since::INNER_MAP == 0);
+        Self {
+            map_type: info.map_type,
+            key_size: info.key_size,
+            value_size: info.value_size,
+            flags: info.flags,
+            max_entries: counts.then_some(info.max_entries),
+        }
+    }
+}
+
+fn index(key: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(key.try_into().ok()?))
+}

@@ -1,0 +1,135 @@
+//! What maps may be created.
+
+use super::{Map, Template};
+use crate::btf::{DATASEC, FUNC};
+use crate::config::{Config, check_name};
+use crate::objects::{Objects, Serial};
+use crate::since::{self, MapRow, Shape};
+use onebpf_sys::{Errno, Feature, MapBtf, MapCreate, MapInfo};
+use std::collections::BTreeMap;
+
+impl Map {
+    /// Checks the attributes in the kernel's order: unknown ones, names, the type's own rules, BTF.
+    pub(crate) fn create(attr: &MapCreate<'_>, objects: &Objects, config: &Config) -> Result<Self, Errno> {
+        let unknown = [
+            attr.inner.is_some() && !config.at_least(4, 12),
+            attr.numa_node.is_some_and(|node| node != 0) && !config.at_least(4, 14),
+            attr.btf.is_some() && !config.has(Feature::Btf),
+            attr.extra != 0 && !config.at_least(5, 16),
+        ];
+        if unknown.contains(&true) {
+            return Err(Errno::TOOBIG);
+        }
+        check_name(attr.name, config)?;
+        let numa = attr.numa_node.map_or(0, |_| 1 << 2);
+        let row = since::map_row(attr.map_type, config.release).ok_or(Errno::INVAL)?;
+        let lacks_ring = row.shape == Shape::Ring && !config.has(Feature::RingBuffer);
+        let bloom_or_arena = matches!(attr.map_type, 30 | 33);
+        if lacks_ring || (attr.extra != 0 && !bloom_or_arena) {
+            return Err(Errno::INVAL);
+        }
+        check_flags(row, attr.flags | numa, config)?;
+        check_shape(row, attr, config)?;
+        let template = template(attr, objects, config)?;
+        let mut info = MapInfo {
+            map_type: attr.map_type,
+            key_size: attr.key_size,
+            value_size: attr.value_size,
+            max_entries: attr.max_entries,
+            flags: attr.flags | numa,
+            name: attr.name.to_owned(),
+            extra: attr.extra,
+            ..MapInfo::default()
+        };
+        let btf = match attr.btf.filter(|btf| btf.key_type != 0 || btf.value_type != 0) {
+            Some(btf) => Some(check_btf(row, btf, &mut info, objects)?),
+            None => None,
+        };
+        let element = info.value_buffer_size(config.cpus) as u64 + u64::from(info.key_size);
+        let charge = config.pages(element.saturating_mul(u64::from(info.max_entries)));
+        Ok(Self { info, shape: row.shape, charge, btf, template, owner: None, values: BTreeMap::new() })
+    }
+}
+
+fn check_flags(row: &MapRow, flags: u32, config: &Config) -> Result<(), Errno> {
+    let mmap = flags & since::MMAPABLE != 0 && !config.has(Feature::ArrayMmap);
+    let both = since::RDONLY | since::WRONLY;
+    let known = since::knows_flags(flags, config.release) && flags & both != both;
+    if mmap || !known || flags & !row.flags != 0 { Err(Errno::INVAL) } else { Ok(()) }
+}
+
+/// Sizes, as each type's `map_alloc_check` wants them.
+fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<(), Errno> {
+    let &MapCreate { key_size, value_size, max_entries, flags, .. } = attr;
+    let objects = matches!(row.map_type, since::ARRAY_OF_MAPS | since::HASH_OF_MAPS) && value_size != 4;
+    let wrong = match row.shape {
+        // A prefix length and 1 to 256 bytes; never preallocated.
+        Shape::Hash if row.map_type == since::LPM_TRIE => {
+            max_entries == 0
+                || value_size == 0
+                || !(5..=260).contains(&key_size)
+                || flags & since::NO_PREALLOC == 0
+        }
+        Shape::Hash => max_entries == 0 || key_size == 0 || value_size == 0 || objects,
+        Shape::Array => max_entries == 0 || key_size != 4 || value_size == 0 || objects,
+        Shape::Slots => max_entries == 0 || key_size != 4 || value_size != 4,
+        Shape::Ring => {
+            let pages = max_entries.is_multiple_of(config.page_size) && max_entries.is_power_of_two();
+            key_size != 0 || value_size != 0 || !pages
+        }
+        Shape::Opaque => false,
+    };
+    // Per-CPU arrays: `PCPU_MIN_UNIT_SIZE`; all others: what kmalloc could give at most.
+    let limit = if row.map_type == since::PERCPU_ARRAY { 32 << 10 } else { i32::MAX as u32 };
+    match () {
+        () if wrong => Err(Errno::INVAL),
+        () if value_size > limit => Err(Errno::TOOBIG),
+        () => Ok(()),
+    }
+}
+
+/// The inner map's form (`bpf_map_meta_alloc`): maps of maps do not nest, and program arrays do not fit in.
+fn template(attr: &MapCreate<'_>, objects: &Objects, config: &Config) -> Result<Option<Template>, Errno> {
+    if !matches!(attr.map_type, since::ARRAY_OF_MAPS | since::HASH_OF_MAPS) {
+        return if attr.inner.is_some() { Err(Errno::INVAL) } else { Ok(None) };
+    }
+    let (_, _, inner) = objects.map(attr.inner.ok_or(Errno::BADF)?)?;
+    match inner.info.map_type {
+        since::ARRAY_OF_MAPS | since::HASH_OF_MAPS => Err(Errno::INVAL),
+        since::PROG_ARRAY => Err(Errno::NOTSUPP),
+        _ => Ok(Some(Template::of(&inner.info, config))),
+    }
+}
+
+/// Key and value types must be as long as key and value (`map_check_btf`); an array's index must be a
+/// 4-byte integer, or `void` for a global data section (`array_map_check_btf`).
+fn check_btf(
+    row: &MapRow,
+    given: MapBtf<'_>,
+    info: &mut MapInfo,
+    objects: &Objects,
+) -> Result<Serial, Errno> {
+    let (serial, id, btf) = objects.btf(given.fd)?;
+    let MapBtf { key_type, value_type, .. } = given;
+    let key_fits = key_type == 0 || btf.size(key_type) == Some(info.key_size);
+    if value_type == 0 || btf.kind(value_type) == Some(FUNC) || !key_fits {
+        return Err(Errno::INVAL);
+    }
+    if btf.size(value_type) != Some(info.value_size) {
+        return Err(Errno::INVAL);
+    }
+    if !row.btf {
+        return Err(Errno::NOTSUPP);
+    }
+    let data_section = info.map_type == since::ARRAY && info.max_entries == 1;
+    let key_is_right = match (row.shape, key_type) {
+        (Shape::Array, 0) => data_section && btf.kind(value_type) == Some(DATASEC),
+        (Shape::Array, id) => btf.is_u32(id),
+        (_, id) => id != 0,
+    };
+    if !key_is_right {
+        return Err(Errno::INVAL);
+    }
+    (info.btf_id, info.btf_key_type, info.btf_value_type) = (id, key_type, value_type);
+    Ok(serial)
+}
