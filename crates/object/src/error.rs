@@ -1,5 +1,9 @@
 //! What can be wrong with an object, and where.
 
+mod map;
+
+pub(crate) use map::{EditFault, MapFault};
+
 use onebpf_btf::TypeId;
 use std::fmt;
 
@@ -11,6 +15,23 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0101", "not a BPF object"),
     ("E0102", "the ELF file is damaged"),
     ("E0103", "map with conflicting sizes"),
+    ("E0104", "unknown member of a map"),
+    ("E0105", "member of a map that cannot be read"),
+    ("E0106", "map without a type"),
+    ("E0107", "unknown pinning"),
+    ("E0108", "inner map that cannot be one"),
+    ("E0109", "slot that cannot be filled"),
+    ("E0110", "section of maps or variables that cannot be read"),
+    ("E0111", "unknown word in a map's definition"),
+    ("E0112", "section that can be read in two ways"),
+    ("E0113", "two maps of one name"),
+    ("E0114", "map that another object defines"),
+    ("E0115", "arena that is missing, or one too many"),
+    ("E0116", "struct_ops that cannot be read"),
+    ("E0117", "extern that cannot be understood"),
+    ("E0118", "tail call beyond its program array"),
+    ("E0130", "edit of something that is not there"),
+    ("E0131", "edit with a value that does not fit"),
     ("E0140", "instructions are cut off or misplaced"),
     ("E0141", "function that is not within its section"),
     ("E0142", "relocation that cannot be understood"),
@@ -58,6 +79,10 @@ pub(crate) enum Kind {
     Section(String),
     #[error(transparent)]
     Btf(#[from] onebpf_btf::Error),
+    #[error(transparent)]
+    Map(#[from] MapFault),
+    #[error(transparent)]
+    Edit(#[from] EditFault),
 }
 
 impl Kind {
@@ -79,6 +104,8 @@ impl Kind {
             Self::TooLarge { .. } => "E0146",
             Self::Section(_) => "E0147",
             Self::Btf(error) => error.code(),
+            Self::Map(fault) => fault.code(),
+            Self::Edit(fault) => fault.code(),
         }
     }
 
@@ -89,6 +116,7 @@ impl Kind {
             Self::Missing { what: "call to", .. } => {
                 "declare kernel functions with `__ksym`; link objects with `bpftool gen object`"
             }
+            Self::Map(fault) => return fault.hint(),
             _ => return None,
         })
     }

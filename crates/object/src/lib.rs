@@ -36,17 +36,22 @@ pub struct ParseOptions {
 /// Reads a compiled BPF object.
 pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
     let elf = elf::read(bytes)?;
+    let btf = elf.sections.iter().find(|section| section.kind == elf::SectionKind::Btf);
+    let btf = btf.map(|section| onebpf_btf::Btf::from_vec(section.data.to_vec())).transpose()?;
+    let mut data = maps::collect(&elf, btf.as_ref(), options)?;
+    let programs = IndexMap::new();
+    data.warnings.extend(maps::fill_tail_slots(&mut data.maps, &programs)?);
     Ok(Spec {
         name: options.name.clone(),
-        maps: IndexMap::new(),
-        programs: IndexMap::new(),
+        maps: data.maps,
+        programs,
         functions: Vec::new(),
-        variables: IndexMap::new(),
-        externs: IndexMap::new(),
-        btf: None,
+        variables: data.variables,
+        externs: data.externs,
+        btf,
         license: String::new(),
         kernel_version: 0,
         endian: elf.endian,
-        warnings: Vec::new(),
+        warnings: data.warnings,
     })
 }

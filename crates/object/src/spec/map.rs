@@ -82,6 +82,43 @@ pub enum Dialect {
     StructOps,
 }
 
+impl Dialect {
+    /// Every dialect, in the order in which they are documented.
+    pub const ALL: [Self; 7] = [
+        Self::Btf,
+        Self::BtfValues,
+        Self::BpfMapDef,
+        Self::BpfElfMap,
+        Self::Data,
+        Self::Kconfig,
+        Self::StructOps,
+    ];
+
+    /// Its name, as `--dialect` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Btf => "btf",
+            Self::BtfValues => "btf-values",
+            Self::BpfMapDef => "bpf_map_def",
+            Self::BpfElfMap => "bpf_elf_map",
+            Self::Data => "data",
+            Self::Kconfig => "kconfig",
+            Self::StructOps => "struct_ops",
+        }
+    }
+
+    /// The dialect with that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
+}
+
+impl std::fmt::Display for Dialect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// Where a map is pinned, as the object says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pinning {
@@ -104,7 +141,8 @@ pub enum Contents {
     /// Nothing.
     #[default]
     Empty,
-    /// The value of key 0: a data section's bytes.
+    /// The value of key 0: a data section's bytes. For an arena, the variables of `.addr_space.1`, to be copied to where
+    /// libbpf puts them: the arena's last pages, or its first where the kernel takes no large offsets in ld_imm64.
     Data(Vec<u8>),
     /// Maps or programs in slots; a NULL slot is not listed.
     Slots(Vec<Slot>),
