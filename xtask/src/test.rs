@@ -22,8 +22,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         }
     }
     if need::find_cargo_tool("cargo-nextest").is_some() {
-        run::show(run::cargo().args(["nextest", "run"]).args(&workspace).args(arguments))?;
-        return run::show(run::cargo().args(["test", "--doc"]).args(&workspace));
+        // nextest runs no doctests; they go first, so that its summary comes last.
+        run::show(run::cargo().args(["test", "--quiet", "--doc"]).args(&workspace).args(arguments))?;
+        return run::show(
+            run::cargo().args(["nextest", "run", "--no-fail-fast"]).args(&workspace).args(arguments),
+        );
     }
-    run::show(run::cargo().arg("test").args(&workspace).args(arguments))
+    run::show(run::cargo().args(["test", "--no-fail-fast"]).args(&workspace).args(arguments))
 }
