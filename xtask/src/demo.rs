@@ -106,8 +106,7 @@ impl Tour {
         self.second_load()?;
         self.refused()?;
         self.say("Clean-up: the pins go, and what only they held.");
-        self.shell("rm -r /sys/fs/bpf/demo /sys/fs/bpf/by_protocol")?;
-        self.onebpf("map show")
+        self.shell("rm -r /sys/fs/bpf/demo /sys/fs/bpf/by_protocol")
     }
 
     fn first_load(&mut self) -> Outcome {
@@ -143,7 +142,7 @@ impl Tour {
     fn packets(&self) -> Outcome {
         for packet in PACKETS {
             let Packet { file, times, .. } = packet;
-            self.onebpf(&format!("prog run {PROGRAM} --data-in {file} --repeat {times}"))?;
+            self.onebpf(&format!("prog run {PROGRAM} --data {file} --repeat {times}"))?;
         }
         Ok(())
     }
