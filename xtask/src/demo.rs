@@ -58,7 +58,7 @@ struct Tour {
 
 impl Tour {
     fn new(step: u32) -> Result<Self, String> {
-        let target = target_folder()?;
+        let target = run::target()?;
         Ok(Self { step, folder: target.join("demo"), onebpf: target.join("debug/onebpf") })
     }
 
@@ -214,13 +214,4 @@ impl Packet {
         bytes.resize(self.length, 0);
         bytes
     }
-}
-
-/// Cargo's target folder, found from where this program lies: `target/debug/xtask`.
-fn target_folder() -> Result<PathBuf, String> {
-    let me = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
-    me.ancestors()
-        .nth(2)
-        .map(Path::to_path_buf)
-        .ok_or_else(|| format!("no target folder above {}", me.display()))
 }

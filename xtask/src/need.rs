@@ -32,8 +32,10 @@ pub(crate) enum Need {
     Compiler,
     /// Look at the kernel with somebody else's tools: tests compare with them.
     KernelTools,
-    /// Build the `oracle` crate: libbpf and libelf, in C.
+    /// Build the `oracle` crate: libbpf, libelf and zlib, in C, as the crate libbpf-sys carries them.
     OracleBuild,
+    /// The kernel's BPF selftests, in source.
+    Selftests,
     /// Build the fuzz targets: libFuzzer, in C++.
     FuzzBuild,
 }
@@ -47,8 +49,6 @@ impl Need {
             package("gcc", "cc"),
             package("make", "make"),
             package("pkg-config", "pkg-config"),
-            package("libelf-dev", "/usr/include/libelf.h"),
-            package("zlib1g-dev", "/usr/include/zlib.h"),
             package("autoconf", "autoconf"),
             package("automake", "automake"),
             package("autopoint", "autopoint"),
@@ -57,11 +57,17 @@ impl Need {
             package("gawk", "gawk"),
             package("gettext", "gettext"),
         ];
+        const SELFTESTS: &[Package] = &[
+            package("linux-source-6.12", "/usr/src/linux-source-6.12.tar.xz"),
+            package("xz-utils", "xz"),
+            package("python3", "python3"),
+        ];
         const FUZZ_BUILD: &[Package] = &[package("g++", "c++")];
         match self {
             Self::Compiler => COMPILER,
             Self::KernelTools => KERNEL_TOOLS,
             Self::OracleBuild => ORACLE_BUILD,
+            Self::Selftests => SELFTESTS,
             Self::FuzzBuild => FUZZ_BUILD,
         }
     }

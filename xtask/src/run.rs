@@ -10,6 +10,15 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
+/// Cargo's target folder, found from where this program lies: `target/debug/xtask`.
+pub(crate) fn target() -> Result<PathBuf, String> {
+    let me = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
+    me.ancestors()
+        .nth(2)
+        .map(Path::to_path_buf)
+        .ok_or_else(|| format!("no target folder above {}", me.display()))
+}
+
 /// True if this process may do what only root may.
 pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
