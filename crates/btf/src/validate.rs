@@ -40,6 +40,8 @@ impl Btf {
                 check(fits, || format!("INT of {size} bytes cannot hold {bits} bits at bit {offset}"))
             }
             Def::Float { size } => check(FLOAT_SIZES.contains(&size), || format!("FLOAT of {size} bytes")),
+            // `enum name;` in C: clang writes it, libbpf takes it, the kernel does not.
+            Def::Enum { size: 0, values, .. } if values.is_empty() => Ok(()),
             Def::Enum { size, .. } | Def::Enum64 { size, .. } => {
                 check(size.is_power_of_two() && size <= 8, || format!("{} of {size} bytes", ty.kind))
             }

@@ -12,15 +12,13 @@ mod elf;
 mod error;
 pub mod insn;
 mod maps;
+mod meta;
 mod programs;
 mod spec;
 
-pub use error::{CODES, Error, Place, Result, Warning};
-
-pub use programs::{SECTIONS, SectionFlags, SectionRule};
+pub use error::{CODES, Error, Place, Result, SourceLine, Warning};
+pub use programs::{LinkedProgram, SECTIONS, SectionFlags, SectionRule, link};
 pub use spec::*;
-
-use indexmap::IndexMap;
 
 /// How to read an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,22 +34,24 @@ pub struct ParseOptions {
 /// Reads a compiled BPF object.
 pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
     let elf = elf::read(bytes)?;
-    let btf = elf.sections.iter().find(|section| section.kind == elf::SectionKind::Btf);
-    let btf = btf.map(|section| onebpf_btf::Btf::from_vec(section.data.to_vec())).transpose()?;
+    let mut warnings = Vec::new();
+    let btf = meta::btf(&elf, options, &mut warnings)?;
     let mut data = maps::collect(&elf, btf.as_ref(), options)?;
-    let programs = IndexMap::new();
-    data.warnings.extend(maps::fill_tail_slots(&mut data.maps, &programs)?);
+    let code = programs::collect(&elf, btf.as_ref(), &data.places, &data.externs)?;
+    warnings.extend(data.warnings);
+    warnings.extend(code.warnings);
+    warnings.extend(maps::fill_tail_slots(&mut data.maps, &code.programs)?);
     Ok(Spec {
         name: options.name.clone(),
         maps: data.maps,
-        programs,
-        functions: Vec::new(),
+        programs: code.programs,
+        functions: code.functions,
         variables: data.variables,
         externs: data.externs,
-        btf,
-        license: String::new(),
-        kernel_version: 0,
+        license: meta::license(&elf)?,
+        kernel_version: meta::kernel_version(&elf)?,
         endian: elf.endian,
-        warnings: data.warnings,
+        btf,
+        warnings,
     })
 }

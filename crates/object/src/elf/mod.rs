@@ -31,7 +31,6 @@ pub(crate) struct Section<'a> {
     pub(crate) data: &'a [u8],
     /// Bytes in memory: that of `data`, or more for NOBITS (bounded by `elf::MAX_SECTION`).
     pub(crate) size: u64,
-    pub(crate) align: u64,
     /// Relocations that apply to this section, by offset.
     pub(crate) relocs: Vec<Reloc>,
 }
@@ -74,7 +73,6 @@ pub(crate) enum SectionKind {
 /// One symbol.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Symbol<'a> {
-    pub(crate) index: usize,
     pub(crate) name: &'a str,
     pub(crate) section: SymbolSection,
     pub(crate) value: u64,

@@ -41,7 +41,6 @@ pub(super) fn read<'a>(raw: &Raw<'a>) -> Result<Table<'a>> {
             return Err(elf_error(section, what));
         }
         list.push(Symbol {
-            index,
             name,
             section: place,
             value: symbol.st_value(raw.endian),

@@ -140,8 +140,7 @@ fn read_sections<'a>(raw: &Raw<'a>, names: &StringTable<'a>) -> Result<Vec<Secti
             return Err(Kind::Elf("sections overlap in the file".to_owned()).at(Place::at(name, 0)));
         }
         let kind = classify::classify(name, header, raw.endian);
-        let align = header.sh_addralign(raw.endian);
-        sections.push(Section { index, name, kind, data, size, align, relocs: Vec::new() });
+        sections.push(Section { index, name, kind, data, size, relocs: Vec::new() });
     }
     Ok(sections)
 }

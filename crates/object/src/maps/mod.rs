@@ -23,7 +23,7 @@ mod variables;
 mod walk;
 
 pub(crate) use places::Places;
-pub(crate) use tail::fill_tail_slots;
+pub(crate) use tail::{fill_tail_slots, parse as tail_section};
 
 use crate::elf::{Elf, Section, SectionKind};
 use crate::error::{Kind, MapFault};

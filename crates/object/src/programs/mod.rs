@@ -1,5 +1,39 @@
 //! Programs: which functions there are, what they refer to, and how they are put together.
 
+mod entry;
+mod functions;
+mod info;
+mod link;
+mod refs;
 mod sections;
 
+pub use link::{LinkedProgram, link};
 pub use sections::{SECTIONS, SectionFlags, SectionRule};
+
+use crate::elf::Elf;
+use crate::maps::Places;
+use crate::{Extern, Function, ProgramSpec, Result, Warning};
+use indexmap::IndexMap;
+use onebpf_btf::Btf;
+
+/// All code of an object.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) functions: Vec<Function>,
+    pub(crate) programs: IndexMap<String, ProgramSpec>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Reads the functions and programs of an object whose maps and externs are known.
+pub(crate) fn collect(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    places: &Places,
+    externs: &IndexMap<String, Extern>,
+) -> Result<Collected> {
+    let mut code = functions::collect(elf)?;
+    let warnings = info::attach(elf, btf, &mut code)?;
+    refs::resolve(&refs::Context { elf, places, externs }, &mut code)?;
+    let programs = entry::points(&code)?;
+    Ok(Collected { functions: code.functions, programs, warnings })
+}

@@ -1,0 +1,49 @@
+//! Which functions are programs.
+
+use super::SectionRule;
+use super::functions::Code;
+use crate::error::Kind;
+use crate::maps;
+use crate::{AttachType, FuncId, Function, Linkage, ProgramSpec, ProgramType, Result};
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+
+/// Where subprograms live; libbpf takes nothing here for a program.
+const SUBPROGRAMS: &str = ".text";
+
+/// The entry points: every function of a section other than `.text` that is not static. (libbpf refuses an object with
+/// static ones there; here they are functions to be called.) `.text` counts only if there is no other code.
+pub(super) fn points(code: &Code) -> Result<IndexMap<String, ProgramSpec>> {
+    let is_entry = |f: &Function| f.linkage != Linkage::Static;
+    let only_text = !code.functions.iter().any(|f| is_entry(f) && f.section != SUBPROGRAMS);
+    let mut programs = IndexMap::new();
+    for (index, function) in code.functions.iter().enumerate() {
+        if !is_entry(function) || (function.section == SUBPROGRAMS && !only_text) {
+            continue;
+        }
+        match programs.entry(function.name.clone()) {
+            Entry::Vacant(entry) => entry.insert(program(FuncId(index), function)),
+            Entry::Occupied(_) => {
+                let what = "is not the only program of that name".to_owned();
+                let name = function.name.clone();
+                return Err(Kind::Function { name, what }.at(function.place.clone()));
+            }
+        };
+    }
+    Ok(programs)
+}
+
+fn program(id: FuncId, function: &Function) -> ProgramSpec {
+    let rule = SectionRule::find(&function.section);
+    ProgramSpec {
+        name: function.name.clone(),
+        section: function.section.clone(),
+        function: id,
+        kind: rule.map_or(ProgramType::UNSPEC, |(rule, _)| rule.kind),
+        attach: rule.map_or(AttachType(0), |(rule, _)| rule.attach),
+        attach_target: rule.and_then(|(_, target)| target).map(str::to_owned),
+        flags: rule.map_or(0, |(rule, _)| rule.program_flags()),
+        autoload: !function.section.starts_with('?'),
+        tail: maps::tail_section(&function.section),
+    }
+}
