@@ -37,17 +37,27 @@ pub struct Built {
     pub object: Result<PathBuf, String>,
 }
 
+/// What is compiled for.
+#[derive(Debug)]
+pub struct Target {
+    /// clang's `-mcpu`: v1 to v4.
+    pub mcpu: String,
+    /// Byte order; headers and types stay those of this machine.
+    pub big_endian: bool,
+}
+
 /// Compiles every `progs/*.c` whose name holds `filter`. Objects newer than their source are kept. `tree` is a kernel
 /// source tree; by default Debian's, unpacked under `cache`.
-pub fn build(cache: &Path, tree: Option<&Path>, mcpu: &str, filter: &str) -> Result<Vec<Built>, String> {
+pub fn build(cache: &Path, tree: Option<&Path>, target: &Target, filter: &str) -> Result<Vec<Built>, String> {
     let tree = match tree {
         Some(tree) => tree.canonicalize().map_err(|error| format!("{}: {error}", tree.display()))?,
         None => unpack(cache)?,
     };
     let include = headers(cache, &tree)?;
-    let objects = cache.join(format!("objects-{mcpu}"));
+    let objects =
+        cache.join(format!("objects-{}{}", target.mcpu, if target.big_endian { "-big" } else { "" }));
     make_dir(&objects)?;
-    let flags = flags(&tree, &include, mcpu)?;
+    let flags = flags(&tree, &include, target)?;
     let sources = sources(&tree.join("tools/testing/selftests/bpf/progs"), filter)?;
     let newest = modified(&include.join("vmlinux.h")).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut built = in_parallel(&sources, |source| compile(source, &objects, &flags, newest));
@@ -120,20 +130,20 @@ fn headers(cache: &Path, tree: &Path) -> Result<PathBuf, String> {
 }
 
 /// `BPF_CFLAGS` and `CLANG_CFLAGS` of the selftests' Makefile, without `-Werror`.
-fn flags(tree: &Path, include: &Path, mcpu: &str) -> Result<Vec<String>, String> {
+fn flags(tree: &Path, include: &Path, target: &Target) -> Result<Vec<String>, String> {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "x86",
         "aarch64" => "arm64",
         other => other,
     };
-    let endian = if cfg!(target_endian = "big") { "-mbig-endian" } else { "-mlittle-endian" };
+    let endian = if target.big_endian { "-mbig-endian" } else { "-mlittle-endian" };
     let selftests = tree.join("tools/testing/selftests/bpf");
     let mut flags: Vec<String> = ["-g", "-O2", "--target=bpf", endian, "-Wno-compare-distinct-pointer-types"]
         .into_iter()
         .map(str::to_owned)
         .collect();
     flags.extend([
-        format!("-mcpu={mcpu}"),
+        format!("-mcpu={}", target.mcpu),
         format!("-D__TARGET_ARCH_{arch}"),
         "-DENABLE_ATOMICS_TESTS".into(),
     ]);

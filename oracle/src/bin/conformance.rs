@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use oracle::report::{Report, Sides};
-use oracle::selftests::{self, Built};
+use oracle::selftests::{self, Built, Target};
 use oracle::{judge, run};
 
 const USAGE: &str = "\
-usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--onebpf PATH] [--all] [--json FILE]
+usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian] [--onebpf PATH]
+                   [--libbpf-only] [--all] [--json FILE]
   --src TREE      a kernel source tree (default: Debian's package linux-source-6.12)
   --objects DIR   compare the .o files of DIR instead of building the selftests
   --filter TEXT   only objects whose name holds TEXT
   --mcpu CPU      clang's -mcpu (default v3)
+  --big-endian    compile for the other byte order
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
   --all           relocate objects with CO-RE records or kfuncs too
@@ -22,12 +24,12 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--o
 /// Differences that are understood and not errors of onebpf.
 const ALLOWED: &str = include_str!("../../allowed.txt");
 
-#[derive(Default)]
 struct Args {
     src: Option<PathBuf>,
     objects: Option<PathBuf>,
     filter: String,
-    mcpu: String,
+    target: Target,
+
     onebpf: Option<PathBuf>,
     libbpf_only: bool,
     all: bool,
@@ -61,16 +63,26 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
-    let mut args = Args { mcpu: "v3".to_owned(), ..Args::default() };
+    let mut args = Args {
+        src: None,
+        objects: None,
+        filter: String::new(),
+        target: Target { mcpu: "v3".to_owned(), big_endian: false },
+        onebpf: None,
+        libbpf_only: false,
+        all: false,
+        json: None,
+    };
     while let Some(name) = given.next() {
         let mut value = || given.next().ok_or(format!("{name} needs a value"));
         match name.as_str() {
             "--src" => args.src = Some(value()?.into()),
             "--objects" => args.objects = Some(value()?.into()),
             "--filter" => args.filter = value()?,
-            "--mcpu" => args.mcpu = value()?,
+            "--mcpu" => args.target.mcpu = value()?,
             "--onebpf" => args.onebpf = Some(value()?.into()),
             "--json" => args.json = Some(value()?.into()),
+            "--big-endian" => args.target.big_endian = true,
             "--libbpf-only" => args.libbpf_only = true,
             "--all" => args.all = true,
             other => return Err(format!("unknown argument {other}")),
@@ -85,7 +97,8 @@ fn compare(args: &Args) -> Result<bool, String> {
     let onebpf = match args.onebpf.clone().or_else(run::find_onebpf) {
         _ if args.libbpf_only => None,
         Some(path) => Some(path),
-        None => return Err("no onebpf command: cargo build -p onebpf-cli, or --onebpf PATH".into()),
+        None => return Err("no onebpf command: cargo build -p onebpf-cli, or   --big-endian    compile for the other byte order
+  --onebpf PATH ".into()),
     };
     if !run::is_root() {
         eprintln!("not root: what objects hold is compared, relocation is not");
@@ -116,7 +129,8 @@ fn objects(args: &Args) -> Result<Objects, String> {
         return Ok((found, Vec::new()));
     }
     let target = run::target_dir().ok_or("not run from a target directory: --objects DIR")?;
-    let built = selftests::build(&target.join("conformance"), args.src.as_deref(), &args.mcpu, &args.filter)?;
+    let built =
+        selftests::build(&target.join("conformance"), args.src.as_deref(), &args.target, &args.filter)?;
     let mut objects: Objects = Default::default();
     for Built { name, object } in built {
         match object {
