@@ -57,9 +57,14 @@ impl BtfFeatures {
     }
 }
 
-/// One rewriting, needed by kernels without its feature.
-struct Step {
-    has: fn(&BtfFeatures) -> bool,
+/// One rewriting, for kernels without a feature.
+pub struct DowngradeStep {
+    /// What becomes what.
+    pub rewrites: &'static str,
+    /// First kernel that does not need it, as (major, minor).
+    pub since: (u8, u8),
+    /// Whether a kernel has the feature.
+    pub has: fn(&BtfFeatures) -> bool,
     applies: fn(&OwnedType) -> bool,
     apply: fn(&mut OwnedType, &Around<'_>),
 }
@@ -73,22 +78,28 @@ struct Around<'a> {
     placeholder: TypeId,
 }
 
+const fn step(
+    rewrites: &'static str,
+    since: (u8, u8),
+    has: fn(&BtfFeatures) -> bool,
+    applies: fn(&OwnedType) -> bool,
+    apply: fn(&mut OwnedType, &Around<'_>),
+) -> DowngradeStep {
+    DowngradeStep { rewrites, since, has, applies, apply }
+}
+
 /// The steps of libbpf's `bpf_object__sanitize_btf`, in its order: the first that applies to a type is taken.
-const STEPS: [Step; 10] = [
-    Step { has: |f| f.datasec, applies: |t| t.def.kind() == Kind::Var, apply: to_byte },
-    Step { has: |f| f.decl_tag, applies: |t| t.def.kind() == Kind::DeclTag, apply: to_byte },
-    Step { has: |f| f.datasec, applies: |t| t.def.kind() == Kind::Datasec, apply: datasec_to_struct },
-    Step {
-        has: |f| f.qmark_datasec,
-        applies: is_qmark_datasec,
-        apply: |t, _| t.name.replace_range(..1, "_"),
-    },
-    Step { has: |f| f.func, applies: |t| t.def.kind() == Kind::FuncProto, apply: proto_to_enum },
-    Step { has: |f| f.func, applies: |t| t.def.kind() == Kind::Func, apply: func_to_typedef },
-    Step { has: |f| f.func_global, applies: is_global_func, apply: func_to_static },
-    Step { has: |f| f.float, applies: |t| t.def.kind() == Kind::Float, apply: float_to_struct },
-    Step { has: |f| f.type_tag, applies: |t| t.def.kind() == Kind::TypeTag, apply: tag_to_const },
-    Step { has: |f| f.enum64, applies: is_new_enum, apply: enum_to_old },
+pub const DOWNGRADE_STEPS: &[DowngradeStep] = &[
+    step("VAR to INT", (5, 2), |f| f.datasec, |t| t.def.kind() == Kind::Var, to_byte),
+    step("DECL_TAG to INT", (5, 16), |f| f.decl_tag, |t| t.def.kind() == Kind::DeclTag, to_byte),
+    step("DATASEC to STRUCT", (5, 2), |f| f.datasec, |t| t.def.kind() == Kind::Datasec, datasec_to_struct),
+    step("`?` of DATASEC names to `_`", (6, 12), |f| f.qmark_datasec, is_qmark_datasec, rename_qmark),
+    step("FUNC_PROTO to ENUM", (5, 0), |f| f.func, |t| t.def.kind() == Kind::FuncProto, proto_to_enum),
+    step("FUNC to TYPEDEF", (5, 0), |f| f.func, |t| t.def.kind() == Kind::Func, func_to_typedef),
+    step("global FUNC to static", (5, 6), |f| f.func_global, is_global_func, func_to_static),
+    step("FLOAT to STRUCT", (5, 13), |f| f.float, |t| t.def.kind() == Kind::Float, float_to_struct),
+    step("TYPE_TAG to CONST", (5, 17), |f| f.type_tag, |t| t.def.kind() == Kind::TypeTag, tag_to_const),
+    step("ENUM64 to UNION, signed ENUM to unsigned", (6, 0), |f| f.enum64, is_new_enum, enum_to_old),
 ];
 
 /// `btf` as a kernel with these features can read it: the same, borrowed, if it needs no change. Ids stay; for
@@ -115,8 +126,9 @@ pub fn downgrade<'a>(btf: &'a Btf, features: &BtfFeatures) -> Result<Cow<'a, Btf
 
 /// Rewrites in place; whether anything changed.
 fn rewrite(builder: &mut Builder, features: &BtfFeatures) -> bool {
-    let step_for = |ty: &OwnedType| STEPS.iter().find(|step| !(step.has)(features) && (step.applies)(ty));
-    let todo: Vec<Option<&Step>> = builder.types.iter().map(step_for).collect();
+    let step_for =
+        |ty: &OwnedType| DOWNGRADE_STEPS.iter().find(|step| !(step.has)(features) && (step.applies)(ty));
+    let todo: Vec<Option<&DowngradeStep>> = builder.types.iter().map(step_for).collect();
     if todo.iter().all(Option::is_none) {
         return false;
     }
@@ -137,6 +149,12 @@ fn rewrite(builder: &mut Builder, features: &BtfFeatures) -> bool {
 
 fn is_qmark_datasec(ty: &OwnedType) -> bool {
     ty.def.kind() == Kind::Datasec && ty.name.starts_with('?')
+}
+
+fn rename_qmark(ty: &mut OwnedType, _: &Around<'_>) {
+    if let Some(rest) = ty.name.strip_prefix('?') {
+        ty.name = format!("_{rest}");
+    }
 }
 
 fn is_global_func(ty: &OwnedType) -> bool {

@@ -43,7 +43,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use bytes::Endian;
-pub use downgrade::{BtfFeatures, downgrade};
+pub use downgrade::{BtfFeatures, DOWNGRADE_STEPS, DowngradeStep, downgrade};
 pub use error::{CODES, Error, Place, Result};
 pub use ext::{
     BtfExt, CoreRelo, CoreReloKind, ExtSection, FuncInfo, LineInfo, Record, Records, write_records,

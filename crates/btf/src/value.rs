@@ -170,7 +170,10 @@ impl<'a> Reader<'a> {
         let mask = if width >= 128 { u128::MAX } else { (1u128 << width) - 1 };
         self.spend_many(values.len() / 64)?;
         let mut names = values;
-        let name = names.find(|known| known.value as u128 & mask == raw).map(|known| known.name);
+        let name = names
+            .find(|known| known.value as u128 & mask == raw)
+            .map(|known| known.name)
+            .filter(|name| !name.is_empty());
         self.spend(name.unwrap_or_default())?;
         Ok(Value::Enum { name: name.map(str::to_owned), value })
     }
@@ -247,7 +250,13 @@ impl<'a> Reader<'a> {
             }
             self.spend(ty.name)?;
             let bit = at.bit.checked_add(u64::from(var.offset) * 8).ok_or(What::Size)?;
-            fields.push((ty.name.to_owned(), self.value(var.ty, At { bit, tail: false, ..at })?));
+            // A flexible array at the end of a variable ends with the variable.
+            let all = self.bytes;
+            let end = (bit / 8).saturating_add(u64::from(var.size)).min(all.len() as u64);
+            self.bytes = slice_at(all, 0, end as usize).unwrap_or_default();
+            let value = self.value(var.ty, At { bit, tail: true, ..at });
+            self.bytes = all;
+            fields.push((ty.name.to_owned(), value?));
         }
         Ok(Value::Struct(fields))
     }
