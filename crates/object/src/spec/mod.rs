@@ -1,8 +1,10 @@
 //! What an object holds, as data.
 
+mod edit;
 mod kinds;
 mod map;
 mod program;
+mod text;
 mod variable;
 
 pub use kinds::{AttachType, MapType, ProgramType};

@@ -1,6 +1,7 @@
 //! Global variables and externs.
 
-use crate::Place;
+use super::{Contents, Spec, edit, text};
+use crate::{Place, Result};
 use onebpf_btf::TypeId;
 
 /// A global variable: a range of a data map's contents.
@@ -51,4 +52,67 @@ pub enum ExternKind {
     Ksym,
     /// A kernel function.
     Kfunc,
+}
+
+impl Spec {
+    /// What a variable holds at first.
+    pub fn variable_bytes(&self, name: &str) -> Option<&[u8]> {
+        let variable = self.variables.get(name)?;
+        match &self.maps.get(&variable.map)?.contents {
+            Contents::Data(data) => data.get(variable.range()?),
+            _ => None,
+        }
+    }
+
+    /// Sets what a variable holds at first, in the object's byte order.
+    ///
+    /// # Errors
+    /// E0130 if there is no such variable, E0131 if it has another size.
+    pub fn set_variable(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let Some(variable) = self.variables.get(name) else { return Err(edit::nothing("variable", name)) };
+        let map = self.maps.get_mut(&variable.map);
+        let (Some(map), Some(range)) = (map, variable.range()) else {
+            return Err(edit::nothing("variable", name));
+        };
+        let place = match &mut map.contents {
+            Contents::Data(data) => data.get_mut(range),
+            _ => None,
+        };
+        match place {
+            Some(place) if place.len() == bytes.len() => {
+                place.copy_from_slice(bytes);
+                Ok(())
+            }
+            Some(place) => {
+                let why = format!("has {} bytes, not {}", place.len(), bytes.len());
+                Err(edit::bad("variable", name, why))
+            }
+            None => Err(edit::bad("variable", name, format!("lies outside map `{}`", variable.map))),
+        }
+    }
+
+    /// Sets a variable from text, by its BTF type: an integer in decimal or `0x` that fits, `true` or `false`, `'c'`, an
+    /// enumerator's name, a string for an array of `char`, elements with commas between them for other arrays; or, for
+    /// any type, `hex:` and the bytes in their order. Without BTF, an integer for a variable of 1, 2, 4 or 8 bytes.
+    ///
+    /// # Errors
+    /// E0130 if there is no such variable, E0131 if the text is no value of its type.
+    pub fn set_variable_text(&mut self, name: &str, text: &str) -> Result<()> {
+        let Some(variable) = self.variables.get(name) else { return Err(edit::nothing("variable", name)) };
+        let target = text::Target {
+            btf: self.btf.as_ref(),
+            ty: variable.btf,
+            size: variable.size as usize,
+            endian: self.endian,
+        };
+        let bytes = text::encode(target, text).map_err(|why| edit::bad("variable", name, why))?;
+        self.set_variable(name, &bytes)
+    }
+}
+
+impl Variable {
+    fn range(&self) -> Option<std::ops::Range<usize>> {
+        let start = self.offset as usize;
+        Some(start..start.checked_add(self.size as usize)?)
+    }
 }
