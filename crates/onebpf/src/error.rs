@@ -2,13 +2,92 @@
 
 use onebpf_object::Place;
 use onebpf_sys::Errno;
+use std::fmt;
 
 /// An outcome.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Every code that an [`Error`] born in this crate can have, with its title. Errors of an object (`E01xx`) and
+/// of BTF (`E02xx`) keep their own codes.
+pub const CODES: &[(&str, &str)] = &[
+    ("E0301", "the object has no such program, section or map"),
+    ("E0302", "program without a type"),
+    ("E0303", "program needs a relocation against the running kernel"),
+    ("E0304", "map of a kind that cannot be created yet"),
+    ("E0305", "pinned map is not what the object declares"),
+    ("E0306", "pin path is taken, unreadable or not on a BPF filesystem"),
+    ("E0307", "map cannot be pinned as the object asks"),
+    ("E0308", "kernel has no such function or type to attach to"),
+    ("E0309", "kernel lacks something that the object needs"),
+    ("E0310", "contents do not fit their map"),
+    ("E0311", "object is for the other byte order"),
+    ("E0312", "saved facts are damaged"),
+    ("E0313", "file cannot be read"),
+    ("E0401", "kernel refused the object's BTF"),
+    ("E0402", "kernel refused to create a map"),
+    ("E0403", "verifier rejected a program"),
+    ("E0404", "kernel refused to load a program"),
+    ("E0405", "kernel refused to fill or freeze a map"),
+    ("E0406", "kernel refused to pin"),
+    ("E0407", "pinned map changed while loading"),
+    ("E0408", "host cannot be observed"),
+    ("E0409", "map operation failed"),
+    ("E0410", "test run failed"),
+    ("E0411", "there is no such object in the kernel"),
+    ("E0412", "plan is not consistent"),
+];
+
+/// The codes, as they are used inside the crate: the index of a row in [`CODES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    NoProgram,
+    Untyped,
+    Unrelocated,
+    MapKind,
+    PinMismatch,
+    PinPath,
+    PinScope,
+    NoTarget,
+    Lacking,
+    Contents,
+    Endian,
+    Facts,
+    File,
+    BtfLoad,
+    MapCreate,
+    Verifier,
+    ProgLoad,
+    MapFill,
+    Pin,
+    PinChanged,
+    Observe,
+    MapOp,
+    TestRun,
+    NoObject,
+    Plan,
+}
+
 /// Why an object was not read, planned or loaded. Its kind is private; [`Error::report`] tells all.
-#[derive(Debug)]
-pub struct Error(#[allow(dead_code, reason = "the engine fills this in")] Box<Report>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
+    report: Report,
+    retry: Retry,
+}
+
+/// What `load` may do about an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// Plan again if features were assumed, and apply the new plan if it differs.
+    #[default]
+    IfPlanDiffers,
+    /// The step has a fallback, which the plan allows once nothing is assumed.
+    WithFallbacks,
+    /// A pin came or went since the host was observed.
+    ObserveAgain,
+}
 
 /// An error as plain data, for whoever renders it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -29,4 +108,116 @@ pub struct Report {
     pub log: Option<String>,
     /// The part of it that says why: the last complaint and the instruction it is about.
     pub log_tail: Vec<String>,
+}
+
+impl Error {
+    /// All that is known of it.
+    pub fn report(&self) -> &Report {
+        &self.0.report
+    }
+
+    /// Its code, e.g. `E0301`; the title is in [`CODES`] or in that of the crate it came from.
+    pub fn code(&self) -> &'static str {
+        self.0.report.code
+    }
+
+    /// What the kernel said, if it was asked.
+    pub fn errno(&self) -> Option<Errno> {
+        self.0.report.errno
+    }
+
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        let code = CODES.get(code as usize).map_or("E0412", |row| row.0);
+        Self::from_report(Report { code, message: message.into(), ..Report::default() })
+    }
+
+    /// A refused kernel operation: the message is followed by what the kernel said.
+    pub(crate) fn refused(code: Code, what: impl fmt::Display, error: onebpf_sys::Error) -> Self {
+        let mut new = Self::new(code, format!("{what}: {error}"));
+        new.0.report.errno = Some(error.errno);
+        new
+    }
+
+    #[must_use]
+    pub(crate) fn at(mut self, place: &Place) -> Self {
+        self.0.report.place = place.clone();
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.0.report.notes.push(note.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.report.hints.push(hint.into());
+        self
+    }
+
+    /// The report, to fill in what a builder method would not say better.
+    pub(crate) fn report_mut(&mut self) -> &mut Report {
+        &mut self.0.report
+    }
+
+    #[must_use]
+    pub(crate) fn retry(mut self, retry: Retry) -> Self {
+        self.0.retry = retry;
+        self
+    }
+
+    pub(crate) fn how_to_retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    fn from_report(report: Report) -> Self {
+        Self(Box::new(Inner { report, retry: Retry::default() }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.report.code, self.0.report.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<onebpf_object::Error> for Error {
+    fn from(error: onebpf_object::Error) -> Self {
+        Self::from_report(Report {
+            code: error.code(),
+            message: error.to_string(),
+            place: error.place().clone(),
+            notes: error.notes().to_vec(),
+            hints: error.hints(),
+            ..Report::default()
+        })
+    }
+}
+
+impl From<onebpf_btf::Error> for Error {
+    fn from(error: onebpf_btf::Error) -> Self {
+        let place = Place { btf_type: error.place().type_id, ..Place::default() };
+        Self::from_report(Report {
+            code: error.code(),
+            message: error.to_string(),
+            place,
+            ..Report::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_rows_agree() {
+        assert_eq!(Error::new(Code::NoProgram, "").code(), "E0301");
+        assert_eq!(Error::new(Code::BtfLoad, "").code(), "E0401");
+        assert_eq!(Error::new(Code::Plan, "").code(), CODES[CODES.len() - 1].0);
+        assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
 }

@@ -1,7 +1,8 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
-use onebpf_sys::{Errno, FeatureSet, Host, MapInfo, ObjectKind};
-use std::collections::BTreeMap;
+use crate::error::{Code, Error, Result};
+use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind, Support};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// A host, as far as a plan depends on it.
@@ -11,11 +12,17 @@ pub struct Facts {
     pub host: Host,
     /// What the kernel can do. What is not known is assumed, and asked for only when the kernel refuses.
     pub features: FeatureSet,
-    /// Whether the kernel has BTF of its own.
-    pub kernel_btf: bool,
+    /// Whether the kernel has BTF of its own; `None`: nobody looked.
+    #[serde(default)]
+    pub kernel_btf: Option<bool>,
     /// What is at the paths that a load would pin to or reuse.
+    #[serde(default)]
     pub pins: BTreeMap<PathBuf, Pinned>,
-    /// Kernel BTF ids that programs attach to.
+    /// What the directories above those paths are.
+    #[serde(default)]
+    pub dirs: BTreeMap<PathBuf, Dir>,
+    /// Kernel BTF ids that programs attach to; `None`: the kernel has no such type.
+    #[serde(default)]
     pub targets: Vec<(BtfTarget, Option<u32>)>,
 }
 
@@ -40,4 +47,95 @@ pub enum Pinned {
     Other(ObjectKind),
     /// It could not be looked at.
     Unreadable(Errno),
+}
+
+/// What is at a directory's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dir {
+    /// Nothing.
+    Absent,
+    /// Part of a BPF filesystem.
+    Bpffs,
+    /// Part of another filesystem.
+    Foreign,
+    /// It could not be looked at.
+    Unreadable(Errno),
+}
+
+impl Facts {
+    /// Reads facts that another run, perhaps on another machine, has saved.
+    ///
+    /// # Errors
+    /// E0312: not JSON, not facts, or numbers that no host has.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let facts: Self =
+            serde_json::from_str(text).map_err(|e| Error::new(Code::Facts, format!("saved facts: {e}")))?;
+        facts.check()?;
+        Ok(facts)
+    }
+
+    /// The same facts for [`from_json`](Self::from_json).
+    pub fn to_json(&self) -> String {
+        // Strings, integers and maps with string keys: nothing here that JSON could refuse except paths that are
+        // not UTF-8, and such a path cannot be named in an option that is text.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Asks `kernel` for `wanted` and remembers the answers, also the inconclusive ones.
+    pub fn probe(&mut self, kernel: &dyn Kernel, wanted: &BTreeSet<Feature>) {
+        for &feature in wanted {
+            let answer = onebpf_sys::probe(kernel, feature).unwrap_or(Support::Unknown);
+            self.features.0.insert(feature, answer);
+        }
+    }
+
+    /// The id of an attach target: `Some(None)` if the kernel has none, `None` if nobody looked.
+    pub(crate) fn target(&self, wanted: &BtfTarget) -> Option<Option<u32>> {
+        self.targets.iter().find(|(target, _)| target == wanted).map(|(_, id)| *id)
+    }
+
+    fn check(&self) -> Result<()> {
+        let bad = |what: String| Err(Error::new(Code::Facts, format!("saved facts: {what}")));
+        let Host { page_size, possible_cpus, .. } = self.host;
+        if !page_size.is_power_of_two() || !(0x1000..=0x10_0000).contains(&page_size) {
+            return bad(format!("a page of {page_size} bytes"));
+        }
+        if possible_cpus == 0 || possible_cpus > 1 << 16 {
+            return bad(format!("{possible_cpus} CPUs"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        let mut facts = Facts {
+            host: Host { release: "6.1.0".into(), possible_cpus: 4, page_size: 4096, ..Host::default() },
+            ..Facts::default()
+        };
+        facts.features.0.insert(Feature::Btf, Support::Yes);
+        facts.pins.insert("/sys/fs/bpf/m".into(), Pinned::Map(MapInfo { id: 7, ..MapInfo::default() }));
+        facts.targets.push((BtfTarget { name: "vfs_read".into(), function: true }, None));
+        facts
+    }
+
+    #[test]
+    fn facts_survive_a_journey() {
+        assert_eq!(Facts::from_json(&facts().to_json()).unwrap(), facts());
+    }
+
+    #[test]
+    fn damaged_facts_are_refused() {
+        for (page, cpus) in [(0, 1), (4095, 1), (1 << 30, 1), (4096, 0), (4096, u32::MAX)] {
+            let mut facts = facts();
+            facts.host.page_size = page;
+            facts.host.possible_cpus = cpus;
+            assert_eq!(Facts::from_json(&facts.to_json()).unwrap_err().code(), "E0312");
+        }
+        assert_eq!(Facts::from_json("{}").unwrap_err().code(), "E0312");
+    }
 }

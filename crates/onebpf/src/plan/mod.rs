@@ -1,10 +1,30 @@
 //! Plans: what a load will do, as data.
+//!
+//! [`plan`] is a pure function. It never asks the kernel: all that it knows of the host is in
+//! [`Facts`]. What nobody asked the kernel for is taken for granted and
+//! written down in [`Plan::assumed`].
 
+mod btf;
+mod draft;
+mod maps;
+mod pins;
+mod programs;
+mod show;
 mod step;
 
-pub use step::{Attach, CreateMap, Change, Fallback, FieldDiff, LoadProgram, MapBtfRef, Object, Operand, Patch, PinDiff, Slot, Step};
+pub use pins::{compare, pin_paths};
+pub(crate) use programs::{attach_targets, select};
+pub use step::{
+    Attach, Change, CreateMap, Fallback, FieldDiff, LoadProgram, MapBtfRef, Object, Operand, Patch, PinDiff,
+    Slot, Step, object,
+};
 
-use onebpf_sys::Feature;
+use crate::error::{Code, Error, Result};
+use crate::{Facts, Options, Spec};
+use draft::Draft;
+use onebpf_btf::{Btf, Endian};
+use onebpf_object::Warning;
+use onebpf_sys::{Feature, Host};
 use std::collections::BTreeSet;
 
 /// The steps of a load, in order. A step's operands are slots that earlier steps fill.
@@ -15,6 +35,43 @@ pub struct Plan {
     /// How it differs from what is pinned now.
     pub diff: Vec<PinDiff>,
     /// Features that the steps rely on though nobody asked the kernel for them. When a step is refused and this
-    /// is not empty, ask for these and plan again: only then is a refusal the last word.
+    /// is not empty, ask for these and plan again: only then is a refusal the last word, and only then may a
+    /// step fall back on less.
     pub assumed: BTreeSet<Feature>,
+    /// Oddities that do not stop a load.
+    pub warnings: Vec<Warning>,
+    /// The host that it is made for.
+    pub host: Host,
+    /// The BTF that names source files and lines, for messages.
+    #[serde(skip)]
+    pub strings: Option<Btf>,
+}
+
+/// Works out how to load `spec` as `options` say, on the host that `facts` describe.
+///
+/// # Errors
+/// E03xx: what cannot be loaded as it stands, found before anything is done; E01xx and E02xx for what is wrong
+/// with the object's code or BTF.
+pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
+    if spec.endian != Endian::native() {
+        let text = format!("the object is for {} hosts, this host is not one", endian_name(spec.endian));
+        return Err(Error::new(Code::Endian, text).hint("compile with `-target bpf`, which takes the host's byte order"));
+    }
+    let programs = programs::choose(spec, options)?;
+    let needed = maps::needed(spec, options, &programs)?;
+    let mut draft = Draft::new(spec, options, facts);
+    draft.memlock();
+    btf::steps(&mut draft)?;
+    maps::steps(&mut draft, &needed)?;
+    programs::steps(&mut draft, &programs)?;
+    maps::fill(&mut draft, &needed)?;
+    pins::steps(&mut draft)?;
+    Ok(draft.plan)
+}
+
+fn endian_name(endian: Endian) -> &'static str {
+    match endian {
+        Endian::Little => "little-endian",
+        Endian::Big => "big-endian",
+    }
 }

@@ -1,7 +1,7 @@
 //! One step of a plan.
 
-use onebpf_btf::ext::{FuncInfo, LineInfo};
-use onebpf_object::{FuncId, insn::Insn};
+use onebpf_btf::{FuncInfo, LineInfo};
+use onebpf_object::{FuncId, Place, insn::Insn};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ pub enum Step {
         /// The blob.
         #[serde(serialize_with = "length")]
         data: Arc<[u8]>,
-        /// Go on without BTF when the kernel refuses it.
+        /// Go on without BTF when the kernel refuses it, if the plan assumes nothing.
         optional: bool,
     },
     /// Take a pinned map, after looking again at what it is.
@@ -96,13 +96,16 @@ pub enum Step {
         object: Object,
         /// The name of that.
         target: String,
+        /// The map was there before this load: what the slot held is put back if the load fails.
+        live: bool,
     },
     /// Make a directory on a BPF filesystem; one that is there already is fine.
     MakeDir {
         /// Which.
         path: PathBuf,
     },
-    /// Pin an object. If the name was taken since the host was observed, a map that fits is opened instead, once.
+    /// Pin an object. A name that was taken since the host was observed undoes the load: its programs use a map
+    /// that nobody else would see. [`load_spec`](crate::load_spec) then observes and plans again, once.
     Pin {
         /// What.
         object: Object,
@@ -142,8 +145,12 @@ pub struct CreateMap {
     pub inner: Option<Slot<object::Map>>,
     /// True for a template: it is not part of the loaded object and is closed after use.
     pub template: bool,
-    /// What to leave out, in order, if the kernel refuses.
+    /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
+    /// ([`Plan::assumed`](super::Plan::assumed) is empty): else the refusal may have a better answer.
     pub on_refusal: Vec<Fallback>,
+    /// Where the object declares it, for messages.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// BTF types of a map to be created.
@@ -206,6 +213,9 @@ pub struct LoadProgram {
     pub attach: Option<Attach>,
     /// Verifier log level asked for from the start.
     pub log_level: u32,
+    /// Where the object has it, for messages.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 /// A kernel BTF id to attach to.

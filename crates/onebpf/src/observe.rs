@@ -1,0 +1,87 @@
+//! Looking at a host: the only part of planning that asks anybody.
+
+use crate::error::{Code, Error, Result};
+use crate::facts::{BtfTarget, Dir, Facts, Pinned};
+use crate::{Options, Spec, plan};
+use onebpf_btf::{Btf, Kind};
+use onebpf_sys::{Errno, Host, Kernel, ObjectKind};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// Looks at what the plan for `spec` will depend on, and at nothing else: the host, the pins that
+/// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it. Probes no feature.
+///
+/// # Errors
+/// E0301 for options that name no program; E0408 if the host itself cannot be read. A pin that cannot be looked
+/// at is a fact, not an error.
+pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Facts> {
+    let mut facts = Facts { host: host(kernel)?, ..Facts::default() };
+    for path in plan::pin_paths(spec, options) {
+        directories(kernel, &path, &mut facts.dirs);
+        let pinned = pinned(kernel, &path);
+        facts.pins.insert(path, pinned);
+    }
+    let targets = plan::attach_targets(spec, options)?;
+    if !targets.is_empty() {
+        let btf = kernel_btf(kernel)?;
+        facts.kernel_btf = Some(btf.is_some());
+        facts.targets = targets.into_iter().map(|target| look_up(btf.as_ref(), target)).collect();
+    }
+    Ok(facts)
+}
+
+/// Looks at everything that does not depend on an object: the host, every feature, whether the kernel has BTF.
+///
+/// # Errors
+/// E0408 if the host cannot be read.
+pub fn observe_host(kernel: &dyn Kernel) -> Result<Facts> {
+    let features = onebpf_sys::probe_all(kernel);
+    let kernel_btf = Some(kernel_btf(kernel)?.is_some());
+    Ok(Facts { host: host(kernel)?, features, kernel_btf, ..Facts::default() })
+}
+
+fn host(kernel: &dyn Kernel) -> Result<Host> {
+    kernel.host().map_err(|e| Error::refused(Code::Observe, "this host", e))
+}
+
+fn kernel_btf(kernel: &dyn Kernel) -> Result<Option<Btf>> {
+    let data = kernel.kernel_btf().map_err(|e| Error::refused(Code::Observe, "the kernel's BTF", e))?;
+    Ok(data.map(Btf::parse).transpose()?)
+}
+
+fn look_up(btf: Option<&Btf>, target: BtfTarget) -> (BtfTarget, Option<u32>) {
+    let kind = if target.function { Kind::Func } else { Kind::Typedef };
+    let id = btf.and_then(|btf| btf.find(&target.name, kind)).map(|id| id.0);
+    (target, id)
+}
+
+fn pinned(kernel: &dyn Kernel, path: &Path) -> Pinned {
+    let look = || {
+        let fd = kernel.open_pin(path)?;
+        Ok(match kernel.fd_kind(fd.as_fd())? {
+            Some(ObjectKind::Map) => Pinned::Map(kernel.map_info(fd.as_fd())?),
+            Some(kind) => Pinned::Other(kind),
+            None => Pinned::Unreadable(Errno::INVAL),
+        })
+    };
+    look().unwrap_or_else(|error: onebpf_sys::Error| match error {
+        onebpf_sys::Error { op: onebpf_sys::Op::OpenPin, errno: Errno::NOENT } => Pinned::Absent,
+        other => Pinned::Unreadable(other.errno),
+    })
+}
+
+/// Looks at the directories above `path`, innermost first, up to the first one that is there.
+fn directories(kernel: &dyn Kernel, path: &Path, dirs: &mut BTreeMap<PathBuf, Dir>) {
+    for dir in path.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()) {
+        let found = *dirs.entry(dir.to_owned()).or_insert_with(|| match kernel.is_bpffs(dir) {
+            Ok(true) => Dir::Bpffs,
+            Ok(false) => Dir::Foreign,
+            Err(error) if error.errno == Errno::NOENT => Dir::Absent,
+            Err(error) => Dir::Unreadable(error.errno),
+        });
+        if found != Dir::Absent {
+            return;
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The object's BTF as the kernel will get it: data sections laid out, fitted to what the kernel can read, and
+//! with the strings that line information speaks of.
+
+use super::Step;
+use super::draft::Draft;
+use crate::Spec;
+use crate::error::Result;
+use onebpf_btf::downgrade::{BtfFeatures, downgrade};
+use onebpf_btf::fixup::{VarSymbol, fix_datasecs};
+use onebpf_btf::{Btf, Builder, FuncLinkage, Kind, LineInfo, OwnedDef, OwnedType};
+use onebpf_object::{Dialect, MapSpec};
+use onebpf_sys::Feature;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Adds the step that loads BTF, if the object has any and the kernel may take it.
+pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
+    let Some(btf) = &draft.spec.btf else { return Ok(()) };
+    let mut builder = Builder::from_btf(btf)?;
+    let layout = Layout::of(draft.spec, &builder);
+    fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| layout.symbol(section, name))?;
+    let features = features(draft, &builder);
+    let fixed = Btf::from_vec(builder.build()?)?;
+    let fitted = downgrade(&fixed, &features)?;
+    let (bytes, lines) = with_line_strings(fitted.bytes(), btf, draft.spec);
+    draft.lines = lines;
+    draft.plan.strings = Some(Btf::from_vec(bytes.clone())?);
+    if !draft.has(Feature::Btf) {
+        return Ok(());
+    }
+    let out = draft.slot();
+    draft.btf = Some(out);
+    draft.push(Step::LoadBtf { out, data: Arc::from(bytes), optional: true });
+    Ok(())
+}
+
+/// Which type makes a plan rely on which feature, and where that is noted for the downgrade.
+struct Need {
+    feature: Feature,
+    applies: fn(&OwnedType) -> bool,
+    set: fn(&mut BtfFeatures, bool),
+}
+
+const NEEDS: [Need; 8] = [
+    Need {
+        feature: Feature::BtfFunc,
+        applies: |t| matches!(t.kind(), Kind::Func | Kind::FuncProto),
+        set: |f, on| f.func = on,
+    },
+    Need {
+        feature: Feature::BtfGlobalFunc,
+        applies: |t| matches!(t.def, OwnedDef::Func { linkage: FuncLinkage::Global, .. }),
+        set: |f, on| f.func_global = on,
+    },
+    Need {
+        feature: Feature::BtfDatasec,
+        applies: |t| matches!(t.kind(), Kind::Var | Kind::Datasec),
+        set: |f, on| f.datasec = on,
+    },
+    Need {
+        feature: Feature::BtfQmarkDatasec,
+        applies: |t| t.kind() == Kind::Datasec && t.name.starts_with('?'),
+        set: |f, on| f.qmark_datasec = on,
+    },
+    Need { feature: Feature::BtfFloat, applies: |t| t.kind() == Kind::Float, set: |f, on| f.float = on },
+    Need { feature: Feature::BtfDeclTag, applies: |t| t.kind() == Kind::DeclTag, set: |f, on| f.decl_tag = on },
+    Need { feature: Feature::BtfTypeTag, applies: |t| t.kind() == Kind::TypeTag, set: |f, on| f.type_tag = on },
+    Need {
+        feature: Feature::BtfEnum64,
+        applies: |t| matches!(t.def, OwnedDef::Enum64 { .. } | OwnedDef::Enum { signed: true, .. }),
+        set: |f, on| f.enum64 = on,
+    },
+];
+
+/// What the kernel reads, as far as these types need to know. [`Builder`] writes no layout section.
+fn features(draft: &mut Draft<'_>, builder: &Builder) -> BtfFeatures {
+    let mut features = BtfFeatures::all();
+    for need in &NEEDS {
+        if builder.types.iter().any(need.applies) {
+            (need.set)(&mut features, draft.has(need.feature));
+        }
+    }
+    features
+}
+
+/// Where variables are, as the object's maps and variables say.
+struct Layout<'a> {
+    spec: &'a Spec,
+    /// For sections that become no map: variables one after the other, each where its alignment allows.
+    others: HashMap<String, (u32, HashMap<String, u32>)>,
+}
+
+impl<'a> Layout<'a> {
+    fn of(spec: &'a Spec, builder: &Builder) -> Self {
+        let mut layout = Self { spec, others: HashMap::new() };
+        for ty in &builder.types {
+            let OwnedDef::Datasec { vars, .. } = &ty.def else { continue };
+            if layout.data_map(&ty.name).is_some() {
+                continue;
+            }
+            let mut end = 0u32;
+            let mut offsets = HashMap::new();
+            for var in vars {
+                let Some(name) = builder.get(var.ty).map(|v| v.name.clone()) else { continue };
+                let at = layout.declared(&ty.name, &name).unwrap_or_else(|| end.next_multiple_of(8));
+                end = end.max(at.saturating_add(var.size));
+                offsets.insert(name, at);
+            }
+            layout.others.insert(ty.name.clone(), (end, offsets));
+        }
+        layout
+    }
+
+    fn size(&self, section: &str) -> Option<u32> {
+        match self.data_map(section) {
+            Some(map) => Some(map.value.size),
+            None => self.others.get(section).map(|(size, _)| *size),
+        }
+    }
+
+    fn symbol(&self, section: &str, name: &str) -> Option<VarSymbol> {
+        let other = || self.others.get(section)?.1.get(name).copied();
+        let offset = self.declared(section, name).or_else(other)?;
+        Some(VarSymbol { offset, hidden: false })
+    }
+
+    fn data_map(&self, section: &str) -> Option<&'a MapSpec> {
+        let is_data = |map: &&MapSpec| map.dialect == Dialect::Data && map.section == section;
+        self.spec.maps.values().find(is_data)
+    }
+
+    /// The offset of a variable or of a map's definition.
+    fn declared(&self, section: &str, name: &str) -> Option<u32> {
+        let variable = self.spec.variables.get(name).filter(|v| v.section == section);
+        let map = || {
+            let map = self.spec.maps.get(name).filter(|m| m.section == section)?;
+            u32::try_from(map.place.offset?).ok()
+        };
+        variable.map(|v| v.offset).or_else(map)
+    }
+}
+
+/// The blob with the strings added that line information needs and no type does, and where each of them is now.
+fn with_line_strings(blob: &[u8], original: &Btf, spec: &Spec) -> (Vec<u8>, HashMap<u32, u32>) {
+    const STR_LEN_AT: usize = 20;
+    let mut bytes = blob.to_vec();
+    let mut moved = HashMap::from([(0, 0)]);
+    let mut known: HashMap<&str, u32> = HashMap::new();
+    let Some(field) = blob.get(STR_LEN_AT..STR_LEN_AT + 4).and_then(|b| b.try_into().ok()) else {
+        return (bytes, moved);
+    };
+    let mut len = u32::from_ne_bytes(field);
+    let wanted = spec.functions.iter().flat_map(|f| &f.lines).flat_map(|l| [l.file_name_off, l.line_off]);
+    for offset in wanted {
+        let Ok(text) = original.string(offset) else { continue };
+        if moved.contains_key(&offset) {
+            continue;
+        }
+        let at = *known.entry(text).or_insert_with(|| {
+            let at = len;
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0);
+            len = len.saturating_add(text.len() as u32 + 1);
+            at
+        });
+        moved.insert(offset, at);
+    }
+    if let Some(field) = bytes.get_mut(STR_LEN_AT..STR_LEN_AT + 4) {
+        field.copy_from_slice(&len.to_ne_bytes());
+    }
+    (bytes, moved)
+}
+
+/// A line record that speaks of the strings as they are now.
+pub(super) fn move_line(line: &LineInfo, moved: &HashMap<u32, u32>) -> LineInfo {
+    let new = |offset: u32| moved.get(&offset).copied().unwrap_or(0);
+    LineInfo { file_name_off: new(line.file_name_off), line_off: new(line.line_off), ..*line }
+}

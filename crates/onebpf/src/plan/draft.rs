@@ -1,0 +1,80 @@
+//! A plan in the making.
+
+use super::step::object;
+use super::{Plan, Slot, Step};
+use crate::{Facts, Options, Spec};
+use onebpf_object::{Place, Warning};
+use onebpf_sys::Feature;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+/// What the rooms of `plan/` add steps to.
+pub(super) struct Draft<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) options: &'a Options,
+    pub(super) facts: &'a Facts,
+    pub(super) plan: Plan,
+    pub(super) btf: Option<Slot<object::Btf>>,
+    /// By map name.
+    pub(super) maps: BTreeMap<String, MapSlot>,
+    /// By program name.
+    pub(super) programs: BTreeMap<String, Slot<object::Program>>,
+    /// Where the strings of line information are in the BTF to be loaded, by their offset in the object's.
+    pub(super) lines: HashMap<u32, u32>,
+    slots: u32,
+}
+
+/// A map that the plan makes or opens.
+pub(super) struct MapSlot {
+    pub(super) slot: Slot<object::Map>,
+    /// It was there before.
+    pub(super) reused: bool,
+    /// Where to pin it at the end.
+    pub(super) pin: Option<PathBuf>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(spec: &'a Spec, options: &'a Options, facts: &'a Facts) -> Self {
+        let plan = Plan { host: facts.host.clone(), strings: spec.btf.clone(), ..Plan::default() };
+        Self {
+            spec,
+            options,
+            facts,
+            plan,
+            btf: None,
+            maps: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            lines: HashMap::new(),
+            slots: 0,
+        }
+    }
+
+    /// A fresh slot, numbered from 1.
+    pub(super) fn slot<T>(&mut self) -> Slot<T> {
+        self.slots = self.slots.saturating_add(1);
+        Slot::new(self.slots)
+    }
+
+    pub(super) fn push(&mut self, step: Step) {
+        self.plan.steps.push(step);
+    }
+
+    /// Whether to rely on `feature`: unless it is known to be missing. Relying on what nobody asked for is noted.
+    pub(super) fn has(&mut self, feature: Feature) -> bool {
+        if !self.facts.features.0.contains_key(&feature) {
+            self.plan.assumed.insert(feature);
+        }
+        self.facts.features.may(feature)
+    }
+
+    pub(super) fn warn(&mut self, code: &str, message: String, place: &Place) {
+        self.plan.warnings.push(Warning { code: code.to_owned(), message, place: place.clone() });
+    }
+
+    /// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK, 64 KiB by default then.
+    pub(super) fn memlock(&mut self) {
+        if !self.has(Feature::MemcgAccount) {
+            self.push(Step::LiftMemlock);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Maps: which are needed, what the kernel will be asked for, and what goes into them.
+
+use super::draft::{Draft, MapSlot};
+use super::pins::{self, PinRule};
+use super::programs::Chosen;
+use super::{CreateMap, Fallback, MapBtfRef, Object, Slot, Step, object};
+use crate::error::{Code, Error, Result};
+use crate::{Options, Spec};
+use indexmap::IndexSet;
+use onebpf_object::{Contents, Dialect, MapSpec, MapType, Ref, SlotTarget};
+use onebpf_sys::{Feature, Host, OBJ_NAME_MAX};
+use std::sync::Arc;
+
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// How deep templates may nest. The kernel takes one level.
+const MAX_NESTING: usize = 8;
+
+/// The maps that a load creates, in the order of the object: all of them, or what the chosen programs need.
+pub(super) fn needed<'a>(
+    spec: &'a Spec,
+    options: &Options,
+    programs: &[Chosen<'a>],
+) -> Result<IndexSet<&'a str>> {
+    if let Some(name) = options.reuse.keys().find(|name| !spec.maps.contains_key(*name)) {
+        return Err(Error::new(Code::NoProgram, format!("there is no map `{name}` to be reused")));
+    }
+    let created = |map: &MapSpec| map.autocreate && map.dialect != Dialect::Kconfig;
+    if options.programs.is_empty() && options.sections.is_empty() {
+        let all = spec.maps.iter().filter(|(_, map)| created(map));
+        return Ok(all.map(|(name, _)| name.as_str()).collect());
+    }
+    let mut wanted: IndexSet<&str> = programs.iter().flat_map(|chosen| chosen.linked.refs.values()).filter_map(used_map).collect();
+    let mut next = 0;
+    while let Some(name) = wanted.get_index(next).copied() {
+        next += 1;
+        let Some(map) = spec.maps.get(name) else { continue };
+        if let Contents::Slots(slots) = &map.contents {
+            wanted.extend(slots.iter().filter_map(|slot| match &slot.target {
+                SlotTarget::Map(inner) => Some(inner.as_str()),
+                SlotTarget::Program(_) => None,
+            }));
+        }
+    }
+    Ok(spec.maps.iter().filter(|(name, map)| wanted.contains(name.as_str()) && created(map)).map(|(name, _)| name.as_str()).collect())
+}
+
+fn used_map(reference: &Ref) -> Option<&str> {
+    match reference {
+        Ref::Map(name) | Ref::Data { map: name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+/// Adds the steps that create or open maps, write their data and freeze what is read-only.
+pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
+    let spec = draft.spec;
+    for name in needed {
+        let Some(map) = spec.maps.get(*name) else { continue };
+        if is_data(map) && !draft.has(Feature::GlobalData) {
+            // As libbpf: the map is left out, and a program that refers to it is an error of its own.
+            continue;
+        }
+        one(draft, map)?;
+    }
+    for name in needed {
+        let Some(map) = spec.maps.get(*name) else { continue };
+        let Some(MapSlot { slot, reused: false, .. }) = draft.maps.get(*name) else { continue };
+        let slot = *slot;
+        write(draft, map, slot)?;
+    }
+    Ok(())
+}
+
+fn is_data(map: &MapSpec) -> bool {
+    matches!(map.dialect, Dialect::Data | Dialect::Kconfig)
+}
+
+/// One map: opened from its pin or created.
+fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
+    creatable(map)?;
+    let pin = pins::map_pin(map, draft.options)?;
+    let mut wanted = normalise(draft, map, &map.name)?;
+    if let Some(pin) = &pin
+        && pins::decide(draft, &wanted, pin)?
+    {
+        let out = draft.slot();
+        wanted.out = out;
+        draft.push(Step::OpenPin { out, name: map.name.clone(), path: pin.path.clone(), expect: Box::new(wanted) });
+        draft.maps.insert(map.name.clone(), MapSlot { slot: out, reused: true, pin: None });
+        return Ok(());
+    }
+    if map.kind.holds_maps() {
+        wanted.inner = Some(template(draft, map, 0)?);
+    }
+    wanted.out = draft.slot();
+    let pin = pin.filter(|pin| pin.rule != PinRule::Take).map(|pin| pin.path);
+    draft.maps.insert(map.name.clone(), MapSlot { slot: wanted.out, reused: false, pin });
+    draft.push(Step::CreateMap(Box::new(wanted)));
+    Ok(())
+}
+
+/// Creates the map that shows the kernel what `outer` will hold.
+fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot<object::Map>> {
+    let spec = draft.spec;
+    let by_id = || spec.maps.values().find(|map| map.id.is_some() && map.id == outer.inner_id);
+    let Some(inner) = outer.inner.as_deref().or_else(by_id) else {
+        let text = format!("map `{}` holds maps, but the object does not say which kind", outer.name);
+        return Err(Error::new(Code::MapKind, text).at(&outer.place));
+    };
+    if depth >= MAX_NESTING {
+        return Err(Error::new(Code::MapKind, format!("map `{}`: maps nest too deeply", outer.name)).at(&outer.place));
+    }
+    let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name))?;
+    wanted.kernel_name = kernel_name(draft, &inner.name);
+    wanted.template = true;
+    if inner.kind.holds_maps() {
+        wanted.inner = Some(template(draft, inner, depth + 1)?);
+    }
+    wanted.out = draft.slot();
+    let slot = wanted.out;
+    draft.push(Step::CreateMap(Box::new(wanted)));
+    Ok(slot)
+}
+
+fn creatable(map: &MapSpec) -> Result<()> {
+    let text = match (map.dialect, map.kind, &map.contents) {
+        (Dialect::StructOps, ..) | (_, MapType::STRUCT_OPS, _) => "is a table of functions for the kernel (struct_ops)",
+        (_, MapType::ARENA, Contents::Data(data)) if data.iter().any(|byte| *byte != 0) => "is an arena with initial contents",
+        _ => return Ok(()),
+    };
+    let error = Error::new(Code::MapKind, format!("map `{}` {text}: creating it is not built in yet", map.name));
+    Err(error.at(&map.place).hint("load the other programs with `--program NAME`"))
+}
+
+/// A declared map in the kernel's terms: used alike to create it, to compare it with a pin, and to show it.
+fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> Result<CreateMap> {
+    let btf = btf_types(draft, map);
+    let mut flags = map.flags;
+    if is_data(map) && flags & BPF_F_MMAPABLE != 0 && !draft.has(Feature::ArrayMmap) {
+        flags &= !BPF_F_MMAPABLE;
+    }
+    Ok(CreateMap {
+        out: Slot::new(0),
+        name: name.to_owned(),
+        kernel_name: kernel_name(draft, &map.name),
+        map_type: map.kind.0,
+        key_size: map.key.size,
+        value_size: if map.kind.holds_maps() { 4 } else { map.value.size },
+        max_entries: max_entries(map, &draft.facts.host),
+        flags,
+        extra: map.extra,
+        numa_node: map.numa_node,
+        btf,
+        inner: None,
+        template: false,
+        on_refusal: if btf.is_some() { vec![Fallback::DropBtf] } else { Vec::new() },
+        place: map.place.clone(),
+    })
+}
+
+/// Entries as the kernel wants them: libbpf's `map_set_def_max_entries()` and `adjust_ringbuf_sz()`.
+fn max_entries(map: &MapSpec, host: &Host) -> u32 {
+    match map.kind {
+        MapType::PERF_EVENT_ARRAY if map.max_entries == 0 => host.possible_cpus,
+        MapType::RINGBUF | MapType::USER_RINGBUF => ring_size(map.max_entries, host.page_size),
+        _ => map.max_entries,
+    }
+}
+
+/// The next power of two of pages. 0, and what no u32 holds, is left for the kernel to refuse.
+fn ring_size(bytes: u32, page: u32) -> u32 {
+    if bytes == 0 || page == 0 {
+        return bytes;
+    }
+    bytes.div_ceil(page).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page)).unwrap_or(bytes)
+}
+
+/// Map types that take no BTF: libbpf's list in `bpf_object__create_map()`.
+const WITHOUT_BTF: [&str; 14] = [
+    "perf_event_array", "cgroup_array", "stack_trace", "array_of_maps", "hash_of_maps", "devmap", "devmap_hash",
+    "cpumap", "xskmap", "sockmap", "sockhash", "queue", "stack", "arena",
+];
+
+fn btf_types(draft: &Draft<'_>, map: &MapSpec) -> Option<MapBtfRef> {
+    let btf = draft.btf?;
+    if map.kind.name().is_some_and(|name| WITHOUT_BTF.contains(&name)) {
+        return None;
+    }
+    let (key, value) = (map.key.btf.map_or(0, |id| id.0), map.value.btf.map_or(0, |id| id.0));
+    // Without a key type the kernel takes a value type for arrays of global data and for bloom filters only:
+    // array_map_check_btf() (Linux 5.2), bloom_map_check_btf() (Linux 5.16).
+    let keyless = is_data(map) || map.kind.name() == Some("bloom_filter");
+    (value != 0 && (key != 0 || keyless)).then_some(MapBtfRef { btf, key, value })
+}
+
+/// The name for the kernel: at most 15 of `[A-Za-z0-9_.]` (`bpf_obj_name_cpy()`).
+fn kernel_name(draft: &mut Draft<'_>, name: &str) -> String {
+    if draft.has(Feature::ObjectName) { object_name(name) } else { String::new() }
+}
+
+pub(super) fn object_name(name: &str) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' };
+    name.chars().take(OBJ_NAME_MAX).map(legal).collect()
+}
+
+/// Writes a data map's first value, and freezes it if it is read-only.
+fn write(draft: &mut Draft<'_>, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
+    if let Contents::Data(data) = &map.contents {
+        let size = map.value.size as usize;
+        if data.len() > size {
+            let text = format!("map `{}`: {} bytes do not fit a value of {size}", map.name, data.len());
+            return Err(Error::new(Code::Contents, text).at(&map.place));
+        }
+        // The kernel hands out zeroed maps: .bss needs no write.
+        if data.iter().any(|byte| *byte != 0) {
+            let mut value = data.clone();
+            value.resize(size, 0);
+            let (name, key) = (map.name.clone(), vec![0; map.key.size as usize]);
+            draft.push(Step::Write { map: slot, name, key, value: Arc::from(value) });
+        }
+    }
+    if map.read_only && draft.has(Feature::MapFreeze) {
+        draft.push(Step::Freeze { map: slot, name: map.name.clone() });
+    }
+    Ok(())
+}
+
+/// Adds the steps that put maps and programs into slots: maps first, then programs.
+pub(super) fn fill(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
+    let spec = draft.spec;
+    for programs in [false, true] {
+        for name in needed {
+            let Some(map) = spec.maps.get(*name) else { continue };
+            let Contents::Slots(slots) = &map.contents else { continue };
+            for slot in slots.iter().filter(|slot| matches!(slot.target, SlotTarget::Program(_)) == programs) {
+                fill_one(draft, map, slot)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fill_one(draft: &mut Draft<'_>, map: &MapSpec, slot: &onebpf_object::Slot) -> Result<()> {
+    let Some(MapSlot { slot: outer, reused, .. }) = draft.maps.get(&map.name) else { return Ok(()) };
+    let (outer, reused) = (*outer, *reused);
+    let indexed = map.kind != MapType::HASH_OF_MAPS;
+    if map.key.size != 4 || (indexed && slot.index >= map.max_entries) {
+        let text = format!("map `{}` has no slot {} (key of {} bytes, {} entries)", map.name, slot.index, map.key.size, map.max_entries);
+        return Err(Error::new(Code::Contents, text).at(&map.place));
+    }
+    let (object, target) = match &slot.target {
+        SlotTarget::Map(name) => (draft.maps.get(name).map(|map| Object::Map(map.slot)), name),
+        SlotTarget::Program(name) => (draft.programs.get(name).map(|slot| Object::Program(*slot)), name),
+    };
+    let Some(object) = object else {
+        let text = format!("slot {} of map `{}` stays empty: `{target}` is not loaded", slot.index, map.name);
+        draft.warn("W0301", text, &map.place);
+        return Ok(());
+    };
+    if reused && map.kind.holds_maps() {
+        // As libbpf: an outer map that others use keeps the inner maps that they use.
+        let text = format!("slot {} of map `{}` is left as it is: the map is reused", slot.index, map.name);
+        draft.warn("W0302", text, &map.place);
+        return Ok(());
+    }
+    let (name, target) = (map.name.clone(), target.clone());
+    draft.push(Step::Fill { map: outer, name, index: slot.index, object, target, live: reused });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_whole_pages_in_powers_of_two() {
+        // libbpf's adjust_ringbuf_sz() with 4096-byte pages.
+        for (asked, given) in [(0, 0), (1, 4096), (4096, 4096), (4097, 8192), (12288, 16384), (1 << 20, 1 << 20)] {
+            assert_eq!(ring_size(asked, 4096), given);
+        }
+        assert_eq!(ring_size(u32::MAX, 4096), u32::MAX);
+    }
+
+    #[test]
+    fn names_are_cut_and_cleaned() {
+        assert_eq!(object_name("a_name_longer_than_fifteen"), "a_name_longer_t");
+        assert_eq!(object_name("my-map.ä"), "my_map._");
+    }
+}

@@ -1,0 +1,230 @@
+//! Programs: which are loaded, and all that the kernel is given of each.
+
+use super::btf::move_line;
+use super::draft::Draft;
+use super::maps::object_name;
+use super::{Attach, LoadProgram, Operand, Patch, Step};
+use crate::error::{Code, Error, Result};
+use crate::facts::BtfTarget;
+use crate::{Options, Spec};
+use onebpf_object::insn::Insn;
+use onebpf_object::{AttachType, LinkedProgram, Place, ProgramSpec, ProgramType, Ref};
+use onebpf_sys::Feature;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const BPF_PSEUDO_MAP_FD: u8 = 1;
+const BPF_PSEUDO_MAP_VALUE: u8 = 2;
+/// `BPF_LD | BPF_IMM | BPF_DW`.
+const LD_IMM64: u8 = 0x18;
+
+/// A program to be loaded, with its code.
+pub(super) struct Chosen<'a> {
+    pub(super) spec: &'a ProgramSpec,
+    pub(super) linked: LinkedProgram,
+}
+
+/// The programs that `options` name, or those that load by default, in the order of the object.
+pub(crate) fn select<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a ProgramSpec>> {
+    let all = || spec.programs.values();
+    if options.programs.is_empty() && options.sections.is_empty() {
+        return Ok(all().filter(|program| program.autoload).collect());
+    }
+    for name in &options.programs {
+        if !spec.programs.contains_key(name) {
+            return Err(unknown("program", name, spec.programs.keys()));
+        }
+    }
+    for section in &options.sections {
+        if !all().any(|program| in_section(program, section)) {
+            let sections: BTreeSet<&String> = all().map(|program| &program.section).collect();
+            return Err(unknown("program in section", section, sections.into_iter()));
+        }
+    }
+    let wanted = |program: &&ProgramSpec| {
+        options.programs.contains(&program.name) || options.sections.iter().any(|s| in_section(program, s))
+    };
+    Ok(all().filter(wanted).collect())
+}
+
+fn in_section(program: &ProgramSpec, section: &str) -> bool {
+    program.section == section || program.section.strip_prefix('?') == Some(section)
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Error {
+    let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+    let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Error::new(Code::NoProgram, format!("there is no {what} `{name}`")).note(format!("there is: {there}"))
+}
+
+/// The chosen programs with their subprograms appended and references resolved.
+pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen<'a>>> {
+    let link = |program: &'a ProgramSpec| {
+        Ok(Chosen { spec: program, linked: onebpf_object::link(spec, &program.name)? })
+    };
+    select(spec, options)?.into_iter().map(link).collect()
+}
+
+/// What in the kernel's BTF the chosen programs attach to.
+pub(crate) fn attach_targets(spec: &Spec, options: &Options) -> Result<BTreeSet<BtfTarget>> {
+    Ok(select(spec, options)?.into_iter().filter_map(|program| attach_target(program, options)).collect())
+}
+
+/// Adds the steps that load programs, one after the other: they do not depend on each other.
+pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()> {
+    for chosen in programs {
+        let step = one(draft, chosen)?;
+        draft.programs.insert(chosen.spec.name.clone(), step.out);
+        draft.push(Step::LoadProgram(Box::new(step)));
+    }
+    Ok(())
+}
+
+fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
+    let Chosen { spec: program, linked } = chosen;
+    let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
+    let (kind, attach_type) = typed(program, draft.options).ok_or_else(|| untyped(program, &place))?;
+    relocatable(draft, chosen, kind, &place)?;
+    let (insns, patches) = patched(draft, chosen, &place)?;
+    let btf = draft.btf.filter(|_| !linked.func_info.is_empty() && draft.has(Feature::BtfFunc));
+    let attach = attach(draft, program, &place)?;
+    let expected = attach_type.0 != 0 && draft.has(Feature::ExpectedAttachType);
+    let kernel_version = match (draft.spec.kernel_version, kind) {
+        // Kernels before 5.0 compare it with their own for kprobes; later ones do not look.
+        (0, ProgramType::KPROBE) => draft.facts.host.version_code,
+        (version, _) => version,
+    };
+    Ok(LoadProgram {
+        out: draft.slot(),
+        name: program.name.clone(),
+        kernel_name: if draft.has(Feature::ObjectName) { object_name(&program.name) } else { String::new() },
+        section: program.section.clone(),
+        prog_type: kind.0,
+        expected_attach_type: if expected { attach_type.0 } else { 0 },
+        flags: program.flags,
+        license: draft.spec.license.clone(),
+        kernel_version,
+        insns: Arc::from(insns),
+        patches,
+        btf,
+        func_info: Arc::from(linked.func_info.as_slice()),
+        line_info: linked.line_info.iter().map(|line| move_line(line, &draft.lines)).collect(),
+        functions: linked.functions.clone(),
+        attach,
+        log_level: draft.options.log_level,
+        place,
+    })
+}
+
+/// Type and attach type: the section's, or the caller's.
+fn typed(program: &ProgramSpec, options: &Options) -> Option<(ProgramType, AttachType)> {
+    match (program.kind, options.default_type) {
+        (ProgramType::UNSPEC, None) => None,
+        (ProgramType::UNSPEC, Some(given)) => Some((given.kind, given.attach)),
+        (kind, _) => Some((kind, program.attach)),
+    }
+}
+
+fn untyped(program: &ProgramSpec, place: &Place) -> Error {
+    let text = format!("program `{}`: section `{}` does not say of which type it is", program.name, program.section);
+    Error::new(Code::Untyped, text).at(place).hint("say it with `--type NAME`, e.g. `--type tc` or `--type xdp`")
+}
+
+/// Refuses what needs the running kernel to be worked out: that is not built in yet.
+fn relocatable(draft: &Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
+    let Chosen { spec: program, linked } = chosen;
+    let refuse = |what: String| {
+        let text = format!("program `{}` {what}, and that is not built in yet", program.name);
+        Err(Error::new(Code::Unrelocated, text).at(place).hint("load the other programs with `--program NAME`"))
+    };
+    if !linked.core.is_empty() {
+        return refuse(format!("needs {} CO-RE relocations against the kernel's BTF", linked.core.len()));
+    }
+    for reference in linked.refs.values() {
+        match reference {
+            Ref::Kfunc(name) => return refuse(format!("calls the kernel function `{name}`")),
+            Ref::Ksym(name) => return refuse(format!("uses the kernel symbol `{name}`")),
+            Ref::Kconfig(name) => return refuse(format!("reads the kernel's configuration (`{name}`)")),
+            Ref::Data { map, .. } if !draft.maps.contains_key(map) => return missing_map(draft, chosen, map, place),
+            Ref::Map(map) if !draft.maps.contains_key(map) => return missing_map(draft, chosen, map, place),
+            _ => {}
+        }
+    }
+    match kind {
+        ProgramType::STRUCT_OPS => refuse("is part of a struct_ops table".to_owned()),
+        ProgramType::EXT => refuse("replaces a function of another program".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn missing_map(draft: &Draft<'_>, chosen: &Chosen<'_>, map: &str, place: &Place) -> Result<()> {
+    let name = &chosen.spec.name;
+    let lacking = draft.facts.features.get(Feature::GlobalData) == onebpf_sys::Support::No;
+    let error = if lacking && draft.spec.maps.contains_key(map) {
+        let text = format!("program `{name}` uses global variables (map `{map}`), which this kernel lacks");
+        Error::new(Code::Lacking, text).hint("global variables need Linux 5.2")
+    } else {
+        Error::new(Code::Contents, format!("program `{name}` uses map `{map}`, which is not created"))
+    };
+    Err(error.at(place))
+}
+
+/// The instructions with pseudo kinds and offsets in place, and where fds go.
+fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec<Insn>, Vec<Patch>)> {
+    let mut insns = chosen.linked.insns.clone();
+    let mut patches = Vec::new();
+    for (&insn, reference) in &chosen.linked.refs {
+        let (map, kind, offset) = match reference {
+            Ref::Map(map) => (map, BPF_PSEUDO_MAP_FD, 0),
+            Ref::Data { map, offset } => (map, BPF_PSEUDO_MAP_VALUE, *offset),
+            _ => continue,
+        };
+        let at = insn as usize;
+        let pair = insns.get_mut(at..at.saturating_add(2));
+        let (Some([first, second]), Some(map)) = (pair, draft.maps.get(map)) else {
+            return Err(not_a_load(chosen, insn, place));
+        };
+        if first.code != LD_IMM64 {
+            return Err(not_a_load(chosen, insn, place));
+        }
+        (first.src, first.imm, second.imm) = (kind, 0, offset as i32);
+        patches.push(Patch { insn, operand: Operand::MapFd(map.slot) });
+    }
+    Ok((insns, patches))
+}
+
+fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
+    let text = format!("program `{}`: instruction {insn} refers to a map but loads no address", chosen.spec.name);
+    Error::new(Code::Plan, text).at(place)
+}
+
+/// The kernel BTF id that a program attaches to, as observed.
+fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
+    let Some(target) = attach_target(program, draft.options) else { return Ok(None) };
+    let fail = |what: &str| {
+        let what_kind = if target.function { "function" } else { "type" };
+        let text = format!("program `{}` attaches to the kernel {what_kind} `{}`, {what}", program.name, target.name);
+        Err(Error::new(Code::NoTarget, text).at(place))
+    };
+    match draft.facts.target(&target) {
+        Some(Some(btf_id)) => Ok(Some(Attach { name: target.name, btf_id })),
+        Some(None) if draft.facts.kernel_btf == Some(false) => fail("but this kernel has no BTF"),
+        Some(None) => fail("which this kernel does not have (modules are not searched)"),
+        None => fail("of which the facts say nothing"),
+    }
+}
+
+/// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`.
+fn attach_target(program: &ProgramSpec, options: &Options) -> Option<BtfTarget> {
+    let (kind, attach) = typed(program, options)?;
+    if kind != ProgramType::TRACING && kind != ProgramType::LSM {
+        return None;
+    }
+    let (prefix, function) = match attach {
+        AttachType::TRACE_RAW_TP => ("btf_trace_", false),
+        AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", true),
+        AttachType::TRACE_ITER => ("bpf_iter_", true),
+        _ => ("", true),
+    };
+    Some(BtfTarget { name: format!("{prefix}{}", program.attach_target.as_deref()?), function })
+}
