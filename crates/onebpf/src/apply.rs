@@ -1,0 +1,334 @@
+//! Doing what a plan says, all or nothing.
+//!
+//! Nothing is decided here: each step is one kernel operation, with the alternatives that the plan wrote into it.
+//! What was done is noted in a [`Journal`]; the first refusal undoes it, last thing first.
+
+mod program;
+mod refused;
+
+use crate::error::{Code, Error, Result, Retry};
+use crate::loaded::Loaded;
+use crate::plan::{self, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
+use crate::undo::{Journal, Undo};
+use crate::{Map, Program};
+use indexmap::IndexMap;
+use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate};
+pub(crate) use program::LoadedProgram;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The verifier's log starts at this size and grows fourfold while the kernel says ENOSPC.
+pub(crate) const LOG_FIRST: usize = 64 << 10;
+/// And stops here. The kernel takes up to `UINT_MAX >> 8` bytes (before Linux 5.2).
+pub(crate) const LOG_LAST: usize = 16 << 20;
+
+/// Carries out `plan` on `kernel`; programs load on up to `jobs` threads (0: one for each CPU).
+///
+/// # Errors
+/// E04xx for the first step that the kernel refuses. Everything that the plan had made by then is gone again: maps,
+/// programs, BTF, pins, directories and slots of maps that were there before.
+pub fn apply(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize) -> Result<Loaded> {
+    let mut run = Run {
+        plan,
+        kernel,
+        fds: HashMap::new(),
+        programs: HashMap::new(),
+        pins: HashMap::new(),
+        journal: Journal::default(),
+    };
+    match run.steps(jobs) {
+        Ok(()) => run.finish(),
+        Err(error) => Err(run.journal.undo(&**kernel, error)),
+    }
+}
+
+/// The interpreter's state.
+struct Run<'a> {
+    plan: &'a Plan,
+    kernel: &'a Arc<dyn Kernel>,
+    /// Maps and BTF, by slot.
+    fds: HashMap<u32, OwnedFd>,
+    /// Programs, by slot.
+    programs: HashMap<u32, LoadedProgram>,
+    /// Pins made, by slot.
+    pins: HashMap<u32, PathBuf>,
+    journal: Journal,
+}
+
+impl Run<'_> {
+    fn steps(&mut self, jobs: usize) -> Result<()> {
+        let mut rest = self.plan.steps.as_slice();
+        while let Some((step, after)) = rest.split_first() {
+            let programs: Vec<&LoadProgram> = rest.iter().map_while(as_program).collect();
+            if programs.is_empty() {
+                self.step(step)?;
+                rest = after;
+            } else {
+                self.load_programs(&programs, jobs)?;
+                rest = rest.get(programs.len()..).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::LiftMemlock => self.kernel.lift_memlock().map_err(|e| {
+                Error::refused(Code::MapCreate, "lifting the limit on locked memory", e)
+            }),
+            Step::LoadBtf { out, data, optional } => self.load_btf(*out, data, *optional),
+            Step::OpenPin { out, path, expect, .. } => self.open_pin(*out, path, expect),
+            Step::CreateMap(map) => self.create_map(map),
+            Step::Write { map, name, key, value } => {
+                let done = self.kernel.map_update(self.fd(*map)?, key, value, 0);
+                done.map_err(|e| refused::fill(name, "writing its initial contents", e))
+            }
+            Step::Freeze { map, name } => {
+                let done = self.kernel.map_freeze(self.fd(*map)?);
+                done.map_err(|e| refused::fill(name, "freezing it", e))
+            }
+            // Runs of programs are taken by `steps`.
+            Step::LoadProgram(program) => self.load_programs(&[program], 1),
+            Step::Fill { map, name, index, object, target, live } => {
+                self.fill(*map, *index, *object, *live).map_err(|error| match error {
+                    Fill::Plan(error) => error,
+                    Fill::Kernel(e) => refused::fill(name, &format!("putting `{target}` into slot {index}"), e),
+                })
+            }
+            Step::MakeDir { path } => match self.kernel.mkdir(path) {
+                Ok(()) => {
+                    self.journal.push(Undo::RemoveDir(path.clone()));
+                    Ok(())
+                }
+                Err(e) if e.errno == Errno::EXIST => Ok(()),
+                Err(e) => Err(Error::refused(Code::Pin, format_args!("making {}", path.display()), e)),
+            },
+            Step::Pin { object, name, path } => self.pin(*object, name, path),
+        }
+    }
+
+    /// Whether steps may fall back on less: not while a better plan is possible.
+    fn final_plan(&self) -> bool {
+        self.plan.assumed.is_empty()
+    }
+
+    fn load_btf(&mut self, out: Slot<object::Btf>, data: &[u8], optional: bool) -> Result<()> {
+        match self.kernel.btf_load(BtfLoad { data, log: None }) {
+            Ok(fd) => {
+                self.fds.insert(out.number(), fd);
+                return Ok(());
+            }
+            Err(_) if optional && self.final_plan() => return Ok(()),
+            Err(_) => {}
+        }
+        // Again, this time asking why.
+        let (result, log) = with_log(|log| self.kernel.btf_load(BtfLoad { data, log }), 1);
+        match result {
+            Ok(fd) => {
+                self.fds.insert(out.number(), fd);
+                Ok(())
+            }
+            Err(e) => {
+                let error = refused::btf(e, log, &self.plan.host);
+                Err(if optional { error.retry(Retry::WithFallbacks) } else { error })
+            }
+        }
+    }
+
+    fn create_map(&mut self, map: &CreateMap) -> Result<()> {
+        let fd = match self.try_create(map, map.btf.is_some())? {
+            Ok(fd) => fd,
+            Err(first) if map.on_refusal.contains(&Fallback::DropBtf) && self.final_plan() => {
+                // The first refusal is the one to report: the second is about less.
+                self.try_create(map, false)?.map_err(|_| refused::map(map, first, &self.plan.host))?
+            }
+            Err(e) => {
+                let error = refused::map(map, e, &self.plan.host);
+                let fallback = !map.on_refusal.is_empty();
+                return Err(if fallback { error.retry(Retry::WithFallbacks) } else { error });
+            }
+        };
+        self.fds.insert(map.out.number(), fd);
+        Ok(())
+    }
+
+    fn try_create(&self, map: &CreateMap, with_btf: bool) -> Result<onebpf_sys::Result<OwnedFd>> {
+        let btf = map.btf.filter(|_| with_btf);
+        let btf = btf.and_then(|btf| {
+            let fd = self.fds.get(&btf.btf.number())?.as_fd();
+            Some(MapBtf { fd, key_type: btf.key, value_type: btf.value })
+        });
+        let inner = map.inner.map(|slot| self.fd(slot)).transpose()?;
+        Ok(self.kernel.map_create(&MapCreate {
+            map_type: map.map_type,
+            key_size: map.key_size,
+            value_size: map.value_size,
+            max_entries: map.max_entries,
+            flags: map.flags,
+            inner,
+            numa_node: map.numa_node,
+            name: &map.kernel_name,
+            btf,
+            extra: map.extra,
+        }))
+    }
+
+    /// Opens a pinned map, and looks again: it may have been replaced since the host was observed.
+    fn open_pin(&mut self, out: Slot<object::Map>, path: &Path, expect: &CreateMap) -> Result<()> {
+        let what = format_args!("map `{}` at {}", expect.name, path.display()).to_string();
+        let gone = |e| Error::refused(Code::PinChanged, &what, e).retry(Retry::ObserveAgain);
+        let fd = self.kernel.open_pin(path).map_err(gone)?;
+        let info = self.kernel.map_info(fd.as_fd()).map_err(gone)?;
+        let differs = plan::compare(expect, &info);
+        if !differs.is_empty() {
+            let error = plan::mismatch(Code::PinChanged, expect, path, &differs);
+            return Err(error.retry(Retry::ObserveAgain));
+        }
+        self.fds.insert(out.number(), fd);
+        Ok(())
+    }
+
+    fn fill(&mut self, map: Slot<object::Map>, index: u32, object: Object, live: bool) -> std::result::Result<(), Fill> {
+        let outer = self.fd(map)?;
+        let key = index.to_ne_bytes();
+        let undo = if live { Some(Undo::slot(&**self.kernel, outer, key, object)?) } else { None };
+        self.kernel.map_update_object(outer, &key, self.object(object)?, 0)?;
+        self.journal.extend(undo);
+        Ok(())
+    }
+
+    fn pin(&mut self, object: Object, name: &str, path: &Path) -> Result<()> {
+        let fd = self.object(object)?;
+        self.kernel.pin(fd, path).map_err(|e| {
+            let error = refused::pin(name, path, e);
+            let race = e.errno == Errno::EXIST;
+            if race { error.retry(Retry::ObserveAgain) } else { error }
+        })?;
+        self.journal.push(Undo::Unpin(path.to_owned()));
+        self.pins.insert(number(object), path.to_owned());
+        Ok(())
+    }
+
+    fn load_programs(&mut self, programs: &[&LoadProgram], jobs: usize) -> Result<()> {
+        let btf = |program: &LoadProgram| Some(self.fds.get(&program.btf?.number())?.as_fd());
+        let tasks: Vec<program::Task<'_>> = programs
+            .iter()
+            .map(|program| Ok(program::Task { program, insns: self.insns(program)?, btf: btf(program) }))
+            .collect::<Result<_>>()?;
+        let loaded = program::load_all(&**self.kernel, self.plan, &tasks, jobs)?;
+        for (program, loaded) in programs.iter().zip(loaded) {
+            self.programs.insert(program.out.number(), loaded);
+        }
+        Ok(())
+    }
+
+    /// The instructions with the fds in place.
+    fn insns(&self, program: &LoadProgram) -> Result<Vec<u8>> {
+        use std::os::fd::AsRawFd;
+        let mut insns = program.insns.to_vec();
+        for patch in &program.patches {
+            let plan::Operand::MapFd(map) = patch.operand;
+            let fd = self.fd(map)?;
+            let insn = insns.get_mut(patch.insn as usize);
+            insn.ok_or_else(|| broken("a patch lies outside its program"))?.imm = fd.as_raw_fd();
+        }
+        Ok(onebpf_object::insn::encode(&insns, onebpf_btf::Endian::native()))
+    }
+
+    fn fd(&self, slot: Slot<object::Map>) -> Result<BorrowedFd<'_>> {
+        let fd = self.fds.get(&slot.number());
+        fd.map(AsFd::as_fd).ok_or_else(|| broken(&format!("nothing fills slot {slot}")))
+    }
+
+    fn object(&self, object: Object) -> Result<BorrowedFd<'_>> {
+        match object {
+            Object::Map(slot) => self.fd(slot),
+            Object::Program(slot) => {
+                let program = self.programs.get(&slot.number());
+                program.map(|p| p.fd.as_fd()).ok_or_else(|| broken(&format!("nothing fills slot {slot}")))
+            }
+        }
+    }
+
+    /// The handles, in the order of the object. What is not part of it (templates, BTF) is closed.
+    fn finish(mut self) -> Result<Loaded> {
+        let (mut maps, mut programs) = (IndexMap::new(), IndexMap::new());
+        for step in &self.plan.steps {
+            let (map, slot, reused) = match step {
+                Step::CreateMap(map) if !map.template => (map, map.out, None),
+                Step::OpenPin { out, path, expect, .. } => (expect, *out, Some(path.clone())),
+                Step::LoadProgram(program) => {
+                    let slot = program.out.number();
+                    let Some(loaded) = self.programs.remove(&slot) else { continue };
+                    let pinned = self.pins.remove(&slot);
+                    programs.insert(program.name.clone(), Program::loaded(self.kernel, program, loaded, pinned));
+                    continue;
+                }
+                _ => continue,
+            };
+            let Some(fd) = self.fds.remove(&slot.number()) else { continue };
+            let is_reused = reused.is_some();
+            let pinned = self.pins.remove(&slot.number()).or(reused);
+            maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
+        }
+        Ok(Loaded { maps, programs, warnings: self.plan.warnings.clone() })
+    }
+}
+
+/// Why a slot was not filled.
+enum Fill {
+    Plan(Error),
+    Kernel(onebpf_sys::Error),
+}
+
+impl From<Error> for Fill {
+    fn from(error: Error) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<onebpf_sys::Error> for Fill {
+    fn from(error: onebpf_sys::Error) -> Self {
+        Self::Kernel(error)
+    }
+}
+
+fn as_program(step: &Step) -> Option<&LoadProgram> {
+    if let Step::LoadProgram(program) = step { Some(program) } else { None }
+}
+
+fn number(object: Object) -> u32 {
+    match object {
+        Object::Map(slot) => slot.number(),
+        Object::Program(slot) => slot.number(),
+    }
+}
+
+/// A plan that `plan` would not make.
+fn broken(what: &str) -> Error {
+    Error::new(Code::Plan, format!("the plan is not consistent: {what}"))
+}
+
+/// Calls `load` with a log buffer that grows while the kernel says that it is too small.
+pub(crate) fn with_log<T>(
+    mut load: impl FnMut(Option<Log<'_>>) -> onebpf_sys::Result<T>,
+    level: u32,
+) -> (onebpf_sys::Result<T>, String) {
+    let mut size = LOG_FIRST;
+    loop {
+        let mut buffer = vec![0; size];
+        let result = load(Some(Log { level, buffer: &mut buffer }));
+        match &result {
+            Err(e) if e.errno == Errno::NOSPC && size < LOG_LAST => size = size.saturating_mul(4).min(LOG_LAST),
+            _ => return (result, text(&buffer)),
+        }
+    }
+}
+
+/// The log up to its NUL; what is not UTF-8 (a C source line may be anything) is replaced.
+fn text(buffer: &[u8]) -> String {
+    let end = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
+    String::from_utf8_lossy(buffer.get(..end).unwrap_or_default()).into_owned()
+}

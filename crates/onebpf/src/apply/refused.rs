@@ -1,0 +1,64 @@
+//! The errors of refused steps: what, where, why, and what to do.
+
+use crate::error::{Code, Error};
+use crate::hints::{self, Refusal, What};
+use crate::plan::{CreateMap, LoadProgram, Plan};
+use crate::verifier;
+use onebpf_object::MapType;
+use onebpf_sys::Host;
+use std::path::Path;
+
+pub(super) fn btf(error: onebpf_sys::Error, log: String, host: &Host) -> Error {
+    let what = What::Btf;
+    let mut new = Error::refused(Code::BtfLoad, "the kernel refused the object's BTF", error);
+    let last = log.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+    let report = new.report_mut();
+    report.hints = hints::hints(&Refusal { what, errno: error.errno, host: Some(host), log: &log });
+    report.log_tail = last.into_iter().collect();
+    report.log = Some(log).filter(|log| !log.is_empty());
+    new
+}
+
+pub(super) fn map(map: &CreateMap, error: onebpf_sys::Error, host: &Host) -> Error {
+    let what = format!("map `{}` ({}) was not created", map.name, MapType(map.map_type));
+    let mut new = Error::refused(Code::MapCreate, what, error).at(&map.place);
+    let refusal = Refusal { what: What::Map(map), errno: error.errno, host: Some(host), log: "" };
+    new.report_mut().hints = hints::hints(&refusal);
+    new
+}
+
+pub(super) fn fill(name: &str, doing: &str, error: onebpf_sys::Error) -> Error {
+    let mut new = Error::refused(Code::MapFill, format_args!("map `{name}`: {doing}"), error);
+    let refusal = Refusal { what: What::Fill, errno: error.errno, host: None, log: "" };
+    new.report_mut().hints = hints::hints(&refusal);
+    new
+}
+
+pub(super) fn pin(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
+    let mut new = Error::refused(Code::Pin, format_args!("`{name}` was not pinned at {}", path.display()), error);
+    let refusal = Refusal { what: What::Pin, errno: error.errno, host: None, log: "" };
+    new.report_mut().hints = hints::hints(&refusal);
+    new
+}
+
+/// The verifier's verdict, or a refusal that came before it looked at the program.
+pub(super) fn program(plan: &Plan, program: &LoadProgram, error: onebpf_sys::Error, log: String) -> Error {
+    let found = verifier::complaint(&log);
+    let (code, what) = match &found {
+        Some(found) => (Code::Verifier, format!("program `{}` was rejected: {}", program.name, found.message)),
+        None => (Code::ProgLoad, format!("program `{}` was not loaded", program.name)),
+    };
+    let mut new = Error::refused(code, what, error).at(&program.place);
+    let report = new.report_mut();
+    let refusal = Refusal { what: What::Program(program), errno: error.errno, host: Some(&plan.host), log: &log };
+    report.hints = hints::hints(&refusal);
+    if let Some(found) = found {
+        if let Some(insn) = found.insn {
+            report.place.source = verifier::source(plan.strings.as_ref(), &program.line_info, insn);
+            report.notes.push(format!("at instruction {insn}"));
+        }
+        report.log_tail = found.tail;
+    }
+    report.log = Some(log).filter(|log| !log.is_empty());
+    new
+}

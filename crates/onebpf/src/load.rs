@@ -1,0 +1,73 @@
+//! The whole way, from a file or a [`Spec`] to [`Loaded`].
+
+use crate::error::{Code, Error, Result, Retry};
+use crate::{Loaded, Options, ParseOptions, Spec, apply, observe, parse, plan};
+use onebpf_sys::{Kernel, Linux};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Loads the object at `path` into the running kernel, with default options.
+///
+/// ```no_run
+/// let loaded = onebpf::load("counter.bpf.o")?;
+/// let hits = loaded.map("hits").expect("the object declares it").lookup(&0u32.to_ne_bytes())?;
+/// # Ok::<(), onebpf::Error>(())
+/// ```
+///
+/// # Errors
+/// E01xx, E02xx: the object cannot be read; E03xx: it cannot be planned; E04xx: the kernel refuses.
+pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
+    let kernel: Arc<dyn Kernel> = Arc::new(Linux);
+    let spec = read(path.as_ref(), &ParseOptions::default())?;
+    load_spec(&kernel, &spec, &Options::default())
+}
+
+/// Reads the object at `path`. Without [`ParseOptions::name`] the object is named after the file, up to its first
+/// dot, as libbpf names it.
+///
+/// # Errors
+/// E0313 if the file cannot be read, E01xx or E02xx if what it holds cannot.
+pub fn read(path: &Path, options: &ParseOptions) -> Result<Spec> {
+    let bytes = std::fs::read(path).map_err(|e| Error::new(Code::File, format!("{}: {e}", path.display())))?;
+    let mut options = options.clone();
+    if options.name.is_empty() {
+        options.name = object_name(path);
+    }
+    Ok(parse(&bytes, &options)?)
+}
+
+/// libbpf's `bpf_object__new()`: the file's name up to its first dot.
+pub fn object_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// Observes the host, plans, and applies.
+///
+/// The first plan takes for granted what a current kernel can do, and no feature is probed. Only when the kernel
+/// refuses a step are the features asked for that the plan relied on, and a plan for what is really there is
+/// applied instead, if it differs. So a small object is in a current kernel after three bpf(2) calls.
+///
+/// # Errors
+/// Those of [`observe`], [`plan`](crate::plan::plan) and [`apply`]. Nothing is left behind then.
+pub fn load_spec(kernel: &Arc<dyn Kernel>, spec: &Spec, options: &Options) -> Result<Loaded> {
+    let mut facts = observe(&**kernel, spec, options)?;
+    let mut first = plan::plan(spec, options, &facts)?;
+    let mut result = apply(&first, kernel, options.jobs);
+    if matches!(&result, Err(error) if error.how_to_retry() == Retry::ObserveAgain) {
+        // Somebody pinned or unpinned a map meanwhile: once more, with what is there now.
+        facts = observe(&**kernel, spec, options)?;
+        first = plan::plan(spec, options, &facts)?;
+        result = apply(&first, kernel, options.jobs);
+    }
+    let error = match result {
+        Err(error) if !first.assumed.is_empty() => error,
+        result => return result,
+    };
+    facts.probe(&**kernel, &first.assumed);
+    let second = plan::plan(spec, options, &facts).map_err(|lacking| lacking.note(error.to_string()))?;
+    if second.steps == first.steps && error.how_to_retry() != Retry::WithFallbacks {
+        return Err(error);
+    }
+    apply(&second, kernel, options.jobs)
+}
