@@ -75,9 +75,10 @@ impl Run<'_> {
 
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
-            Step::LiftMemlock => self.kernel.lift_memlock().map_err(|e| {
-                Error::refused(Code::MapCreate, "lifting the limit on locked memory", e)
-            }),
+            Step::LiftMemlock => self
+                .kernel
+                .lift_memlock()
+                .map_err(|e| Error::refused(Code::MapCreate, "lifting the limit on locked memory", e)),
             Step::LoadBtf { out, data, optional } => self.load_btf(*out, data, *optional),
             Step::OpenPin { out, path, expect, .. } => self.open_pin(*out, path, expect),
             Step::CreateMap(map) => self.create_map(map),
@@ -94,7 +95,9 @@ impl Run<'_> {
             Step::Fill { map, name, index, object, target, live } => {
                 self.fill(*map, *index, *object, *live).map_err(|error| match error {
                     Fill::Plan(error) => error,
-                    Fill::Kernel(e) => refused::fill(name, &format!("putting `{target}` into slot {index}"), e),
+                    Fill::Kernel(e) => {
+                        refused::fill(name, &format!("putting `{target}` into slot {index}"), e)
+                    }
                 })
             }
             Step::MakeDir { path } => match self.kernel.mkdir(path) {
@@ -190,7 +193,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn fill(&mut self, map: Slot<object::Map>, index: u32, object: Object, live: bool) -> std::result::Result<(), Fill> {
+    fn fill(
+        &mut self,
+        map: Slot<object::Map>,
+        index: u32,
+        object: Object,
+        live: bool,
+    ) -> std::result::Result<(), Fill> {
         let outer = self.fd(map)?;
         let key = index.to_ne_bytes();
         let undo = if live { Some(Undo::slot(&**self.kernel, outer, key, object)?) } else { None };
@@ -263,7 +272,8 @@ impl Run<'_> {
                     let slot = program.out.number();
                     let Some(loaded) = self.programs.remove(&slot) else { continue };
                     let pinned = self.pins.remove(&slot);
-                    programs.insert(program.name.clone(), Program::loaded(self.kernel, program, loaded, pinned));
+                    programs
+                        .insert(program.name.clone(), Program::loaded(self.kernel, program, loaded, pinned));
                     continue;
                 }
                 _ => continue,
@@ -321,7 +331,9 @@ pub(crate) fn with_log<T>(
         let mut buffer = vec![0; size];
         let result = load(Some(Log { level, buffer: &mut buffer }));
         match &result {
-            Err(e) if e.errno == Errno::NOSPC && size < LOG_LAST => size = size.saturating_mul(4).min(LOG_LAST),
+            Err(e) if e.errno == Errno::NOSPC && size < LOG_LAST => {
+                size = size.saturating_mul(4).min(LOG_LAST)
+            }
             _ => return (result, text(&buffer)),
         }
     }

@@ -1,7 +1,8 @@
 //! A kernel that counts what is asked of it.
 
 use onebpf_sys::{
-    BtfInfo, BtfLoad, Host, Kernel, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult, Result,
+    BtfInfo, BtfLoad, Host, Kernel, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
+    ProgRunResult, Result,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,7 +55,13 @@ impl Kernel for Counting {
     fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
         self.count(|k| k.map_update(map, key, value, flags))
     }
-    fn map_update_object(&self, map: BorrowedFd<'_>, key: &[u8], object: BorrowedFd<'_>, flags: u64) -> Result<()> {
+    fn map_update_object(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &[u8],
+        object: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<()> {
         self.count(|k| k.map_update_object(map, key, object, flags))
     }
     fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<()> {
@@ -118,12 +125,12 @@ impl Kernel for Counting {
         self.count(|k| k.is_bpffs(path))
     }
     fn lift_memlock(&self) -> Result<()> {
-        self.count(Kernel::lift_memlock)
+        self.count(|k| k.lift_memlock())
     }
     fn host(&self) -> Result<Host> {
-        self.count(Kernel::host)
+        self.count(|k| k.host())
     }
     fn kernel_btf(&self) -> Result<Option<Arc<dyn AsRef<[u8]> + Send + Sync>>> {
-        self.count(Kernel::kernel_btf)
+        self.count(|k| k.kernel_btf())
     }
 }

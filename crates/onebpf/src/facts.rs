@@ -1,7 +1,7 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
-use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind, Support};
+use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -85,7 +85,7 @@ impl Facts {
     /// Asks `kernel` for `wanted` and remembers the answers, also the inconclusive ones.
     pub fn probe(&mut self, kernel: &dyn Kernel, wanted: &BTreeSet<Feature>) {
         for &feature in wanted {
-            let answer = onebpf_sys::probe(kernel, feature).unwrap_or(Support::Unknown);
+            let answer = onebpf_sys::probe(kernel, feature);
             self.features.0.insert(feature, answer);
         }
     }
@@ -111,6 +111,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onebpf_sys::Support;
 
     fn facts() -> Facts {
         let mut facts = Facts {

@@ -47,7 +47,9 @@ const ROWS: &[Row] = &[
         hint: "before Linux 5.11 BPF memory counts as locked memory: raise RLIMIT_MEMLOCK (`ulimit -l unlimited`)",
     },
     Row {
-        when: |r| r.errno == Errno::PERM && r.host.is_some_and(|host| host.privileged && !before(host, 5, 11)),
+        when: |r| {
+            r.errno == Errno::PERM && r.host.is_some_and(|host| host.privileged && !before(host, 5, 11))
+        },
         hint: "something above the capabilities says no: a container's seccomp filter, an LSM, or kernel lockdown \
                (see /sys/kernel/security/lockdown)",
     },
@@ -61,37 +63,48 @@ const ROWS: &[Row] = &[
                (4096 before Linux 5.2)",
     },
     Row {
-        when: |r| map_inval(r, &["lpm_trie", "sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
-            && map(r).is_some_and(|map| map.flags & BPF_F_NO_PREALLOC == 0),
+        when: |r| {
+            map_inval(r, &["lpm_trie", "sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
+                && map(r).is_some_and(|map| map.flags & BPF_F_NO_PREALLOC == 0)
+        },
         hint: "maps of this type must have the flag BPF_F_NO_PREALLOC: `__uint(map_flags, BPF_F_NO_PREALLOC)`",
     },
     Row {
-        when: |r| map_inval(r, &["sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
-            && map(r).is_some_and(|map| map.btf.is_none()),
+        when: |r| {
+            map_inval(r, &["sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
+                && map(r).is_some_and(|map| map.btf.is_none())
+        },
         hint: "maps of this type need BTF for key and value: compile with `-g`, and declare them with `__type`",
     },
     Row {
-        when: |r| map_inval(r, &["sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
-            && map(r).is_some_and(|map| map.max_entries != 0),
+        when: |r| {
+            map_inval(r, &["sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
+                && map(r).is_some_and(|map| map.max_entries != 0)
+        },
         hint: "maps of this type have no max_entries: leave it out",
     },
     Row {
-        when: |r| map_inval(r, &["ringbuf", "user_ringbuf"])
-            && map(r).is_some_and(|map| map.key_size != 0 || map.value_size != 0),
+        when: |r| {
+            map_inval(r, &["ringbuf", "user_ringbuf"])
+                && map(r).is_some_and(|map| map.key_size != 0 || map.value_size != 0)
+        },
         hint: "ring buffers have neither key nor value: leave `key` and `value` out",
     },
     Row {
-        when: |r| r.errno == Errno::INVAL && map(r).is_some_and(|map| map.max_entries == 0 && needs_entries(map)),
+        when: |r| {
+            r.errno == Errno::INVAL && map(r).is_some_and(|map| map.max_entries == 0 && needs_entries(map))
+        },
         hint: "max_entries is 0: set it, in the source or with `--set map.NAME.max_entries=N`",
     },
     Row {
-        when: |r| r.errno == Errno::INVAL
-            && map(r).is_some_and(|map| key_is_index(map) && map.key_size != 4),
+        when: |r| r.errno == Errno::INVAL && map(r).is_some_and(|map| key_is_index(map) && map.key_size != 4),
         hint: "the key of an array is an index of 4 bytes",
     },
     Row {
-        when: |r| map_inval(r, &["prog_array", "perf_event_array", "cgroup_array", "array_of_maps", "hash_of_maps"])
-            && map(r).is_some_and(|map| map.value_size != 4),
+        when: |r| {
+            map_inval(r, &["prog_array", "perf_event_array", "cgroup_array", "array_of_maps", "hash_of_maps"])
+                && map(r).is_some_and(|map| map.value_size != 4)
+        },
         hint: "a value of this type is an fd: value_size must be 4",
     },
     Row {
@@ -99,7 +112,9 @@ const ROWS: &[Row] = &[
         hint: "BPF_F_MMAPABLE works for arrays from Linux 5.5 on",
     },
     Row {
-        when: |r| r.errno == Errno::INVAL && map(r).is_some_and(|map| map.value_size == 0 && key_is_index(map)),
+        when: |r| {
+            r.errno == Errno::INVAL && map(r).is_some_and(|map| map.value_size == 0 && key_is_index(map))
+        },
         hint: "a value of 0 bytes: declare `value` or `value_size`",
     },
     Row {
@@ -124,7 +139,10 @@ const ROWS: &[Row] = &[
                a program of the type and attach type of the others",
     },
     Row {
-        when: |r| program(r).is_some() && (says(r, "cannot call GPL") || says(r, "GPL-restricted") || says(r, "GPL-compatible")),
+        when: |r| {
+            program(r).is_some()
+                && (says(r, "cannot call GPL") || says(r, "GPL-restricted") || says(r, "GPL-compatible"))
+        },
         hint: "that helper or function is for GPL programs: `char LICENSE[] SEC(\"license\") = \"GPL\";`",
     },
     Row {
@@ -144,12 +162,19 @@ const ROWS: &[Row] = &[
         hint: "the offset may lie outside the value: bound it with a comparison (or `&` a mask) right before the access",
     },
     Row {
-        when: |r| program(r).is_some() && (says(r, "back-edge from insn") || says(r, "infinite loop detected")),
+        when: |r| {
+            program(r).is_some() && (says(r, "back-edge from insn") || says(r, "infinite loop detected"))
+        },
         hint: "the loop has no bound that the verifier can see (before Linux 5.3: loops must be unrolled); \
                bpf_loop() takes long ones",
     },
     Row {
-        when: |r| program(r).is_some() && (says(r, "BPF program is too large") || says(r, "too many states") || says(r, "jumps is too complex")),
+        when: |r| {
+            program(r).is_some()
+                && (says(r, "BPF program is too large")
+                    || says(r, "too many states")
+                    || says(r, "jumps is too complex"))
+        },
         hint: "too much for the verifier: use bpf_loop(), split into global functions (`__noinline`, verified on \
                their own) or tail calls",
     },

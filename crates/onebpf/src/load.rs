@@ -28,7 +28,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
 /// # Errors
 /// E0313 if the file cannot be read, E01xx or E02xx if what it holds cannot.
 pub fn read(path: &Path, options: &ParseOptions) -> Result<Spec> {
-    let bytes = std::fs::read(path).map_err(|e| Error::new(Code::File, format!("{}: {e}", path.display())))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Error::new(Code::File, format!("{}: {e}", path.display())))?;
     let mut options = options.clone();
     if options.name.is_empty() {
         options.name = object_name(path);

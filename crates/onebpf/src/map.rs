@@ -257,6 +257,11 @@ impl AsFd for Map {
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kernel: _, fd, name, pinned, reused, shape: _ } = self;
-        f.debug_struct("Map").field("name", name).field("fd", fd).field("pinned", pinned).field("reused", reused).finish()
+        f.debug_struct("Map")
+            .field("name", name)
+            .field("fd", fd)
+            .field("pinned", pinned)
+            .field("reused", reused)
+            .finish()
     }
 }

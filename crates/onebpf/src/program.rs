@@ -48,7 +48,8 @@ impl Program {
 
     fn opened(kernel: &Arc<dyn Kernel>, fd: OwnedFd, pinned: Option<PathBuf>) -> Result<Self> {
         let kernel = kernel.clone();
-        let mut program = Self { kernel, fd, name: String::new(), pinned, load_time: Duration::ZERO, log: None };
+        let mut program =
+            Self { kernel, fd, name: String::new(), pinned, load_time: Duration::ZERO, log: None };
         program.name = program.info()?.name;
         Ok(program)
     }
@@ -119,7 +120,8 @@ impl Program {
     /// E0409 if no fd can be had.
     pub fn try_clone(&self) -> Result<Self> {
         let fd = self.kernel.duplicate(self.fd.as_fd());
-        let fd = fd.map_err(|e| Error::refused(Code::MapOp, format_args!("program `{}`: dup", self.name), e))?;
+        let fd =
+            fd.map_err(|e| Error::refused(Code::MapOp, format_args!("program `{}`: dup", self.name), e))?;
         Ok(Self {
             kernel: self.kernel.clone(),
             fd,

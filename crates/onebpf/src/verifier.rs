@@ -41,14 +41,17 @@ pub fn stats(log: &str) -> Stats {
     for line in log.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["verification", "time", time, "usec", ..] => stats.verification_ns = number(time).saturating_mul(1000),
+            ["verification", "time", time, "usec", ..] => {
+                stats.verification_ns = number(time).saturating_mul(1000)
+            }
             ["stack", "depth", depths, ..] => {
                 stats.stack_depth = depths.split('+').map(number).fold(0, u64::saturating_add);
             }
             ["processed", insns, "insns", ..] => {
                 stats.insns_processed = number(insns);
                 let pairs = || words.iter().zip(words.iter().skip(1));
-                let after = |name| pairs().find(|(word, _)| **word == name).map_or(0, |(_, next)| number(next));
+                let after =
+                    |name| pairs().find(|(word, _)| **word == name).map_or(0, |(_, next)| number(next));
                 stats.max_states_per_insn = after("max_states_per_insn");
                 stats.total_states = after("total_states");
                 stats.peak_states = after("peak_states");
@@ -99,11 +102,16 @@ fn is_summary(line: &str) -> bool {
 /// A line of prose, not of the walk: instructions, registers, source lines, jumps, and marks of back-tracking.
 fn is_words(line: &str) -> bool {
     let line = line.trim_start();
-    let walk = ["; ", "from ", "mark_precise:", "last_idx ", "first_idx ", "parent ", "regs=", "caller:", "callee:"];
-    let registers = line.starts_with('R') && line.chars().skip(1).take_while(char::is_ascii_digit).count() > 0;
+    let walk =
+        ["; ", "from ", "mark_precise:", "last_idx ", "first_idx ", "parent ", "regs=", "caller:", "callee:"];
+    let registers =
+        line.starts_with('R') && line.chars().skip(1).take_while(char::is_ascii_digit).count() > 0;
     let dump = registers && line.split_whitespace().next().is_some_and(|word| word.contains('='));
     let numbered = line.split_once(": ").is_some_and(|(n, _)| n.parse::<u32>().is_ok());
-    !numbered && !dump && line != "Live regs before insn:" && !walk.iter().any(|start| line.starts_with(start))
+    !numbered
+        && !dump
+        && line != "Live regs before insn:"
+        && !walk.iter().any(|start| line.starts_with(start))
 }
 
 /// The index in `12: (85) call bpf_map_lookup_elem#1`.

@@ -32,7 +32,12 @@ pub(crate) struct LoadedProgram {
 }
 
 /// Loads all, or reports the first error in program order.
-pub(super) fn load_all(kernel: &dyn Kernel, plan: &Plan, tasks: &[Task<'_>], jobs: usize) -> Result<Vec<LoadedProgram>> {
+pub(super) fn load_all(
+    kernel: &dyn Kernel,
+    plan: &Plan,
+    tasks: &[Task<'_>],
+    jobs: usize,
+) -> Result<Vec<LoadedProgram>> {
     let jobs = match jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,

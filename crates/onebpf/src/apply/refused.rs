@@ -35,7 +35,8 @@ pub(super) fn fill(name: &str, doing: &str, error: onebpf_sys::Error) -> Error {
 }
 
 pub(super) fn pin(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
-    let mut new = Error::refused(Code::Pin, format_args!("`{name}` was not pinned at {}", path.display()), error);
+    let mut new =
+        Error::refused(Code::Pin, format_args!("`{name}` was not pinned at {}", path.display()), error);
     let refusal = Refusal { what: What::Pin, errno: error.errno, host: None, log: "" };
     new.report_mut().hints = hints::hints(&refusal);
     new
@@ -45,12 +46,15 @@ pub(super) fn pin(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
 pub(super) fn program(plan: &Plan, program: &LoadProgram, error: onebpf_sys::Error, log: String) -> Error {
     let found = verifier::complaint(&log);
     let (code, what) = match &found {
-        Some(found) => (Code::Verifier, format!("program `{}` was rejected: {}", program.name, found.message)),
+        Some(found) => {
+            (Code::Verifier, format!("program `{}` was rejected: {}", program.name, found.message))
+        }
         None => (Code::ProgLoad, format!("program `{}` was not loaded", program.name)),
     };
     let mut new = Error::refused(code, what, error).at(&program.place);
     let report = new.report_mut();
-    let refusal = Refusal { what: What::Program(program), errno: error.errno, host: Some(&plan.host), log: &log };
+    let refusal =
+        Refusal { what: What::Program(program), errno: error.errno, host: Some(&plan.host), log: &log };
     report.hints = hints::hints(&refusal);
     if let Some(found) = found {
         if let Some(insn) = found.insn {

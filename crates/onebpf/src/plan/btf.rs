@@ -5,9 +5,8 @@ use super::Step;
 use super::draft::Draft;
 use crate::Spec;
 use crate::error::Result;
-use onebpf_btf::downgrade::{BtfFeatures, downgrade};
-use onebpf_btf::fixup::{VarSymbol, fix_datasecs};
-use onebpf_btf::{Btf, Builder, FuncLinkage, Kind, LineInfo, OwnedDef, OwnedType};
+use onebpf_btf::{Btf, BtfFeatures, Builder, FuncLinkage, Kind, LineInfo, OwnedDef, OwnedType};
+use onebpf_btf::{VarSymbol, downgrade, fix_datasecs};
 use onebpf_object::{Dialect, MapSpec};
 use onebpf_sys::Feature;
 use std::collections::HashMap;
@@ -18,7 +17,9 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     let Some(btf) = &draft.spec.btf else { return Ok(()) };
     let mut builder = Builder::from_btf(btf)?;
     let layout = Layout::of(draft.spec, &builder);
-    fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| layout.symbol(section, name))?;
+    fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| {
+        layout.symbol(section, name)
+    })?;
     let features = features(draft, &builder);
     let fixed = Btf::from_vec(builder.build()?)?;
     let fitted = downgrade(&fixed, &features)?;
@@ -44,7 +45,7 @@ struct Need {
 const NEEDS: [Need; 8] = [
     Need {
         feature: Feature::BtfFunc,
-        applies: |t| matches!(t.kind(), Kind::Func | Kind::FuncProto),
+        applies: |t| matches!(t.def.kind(), Kind::Func | Kind::FuncProto),
         set: |f, on| f.func = on,
     },
     Need {
@@ -54,17 +55,25 @@ const NEEDS: [Need; 8] = [
     },
     Need {
         feature: Feature::BtfDatasec,
-        applies: |t| matches!(t.kind(), Kind::Var | Kind::Datasec),
+        applies: |t| matches!(t.def.kind(), Kind::Var | Kind::Datasec),
         set: |f, on| f.datasec = on,
     },
     Need {
         feature: Feature::BtfQmarkDatasec,
-        applies: |t| t.kind() == Kind::Datasec && t.name.starts_with('?'),
+        applies: |t| t.def.kind() == Kind::Datasec && t.name.starts_with('?'),
         set: |f, on| f.qmark_datasec = on,
     },
-    Need { feature: Feature::BtfFloat, applies: |t| t.kind() == Kind::Float, set: |f, on| f.float = on },
-    Need { feature: Feature::BtfDeclTag, applies: |t| t.kind() == Kind::DeclTag, set: |f, on| f.decl_tag = on },
-    Need { feature: Feature::BtfTypeTag, applies: |t| t.kind() == Kind::TypeTag, set: |f, on| f.type_tag = on },
+    Need { feature: Feature::BtfFloat, applies: |t| t.def.kind() == Kind::Float, set: |f, on| f.float = on },
+    Need {
+        feature: Feature::BtfDeclTag,
+        applies: |t| t.def.kind() == Kind::DeclTag,
+        set: |f, on| f.decl_tag = on,
+    },
+    Need {
+        feature: Feature::BtfTypeTag,
+        applies: |t| t.def.kind() == Kind::TypeTag,
+        set: |f, on| f.type_tag = on,
+    },
     Need {
         feature: Feature::BtfEnum64,
         applies: |t| matches!(t.def, OwnedDef::Enum64 { .. } | OwnedDef::Enum { signed: true, .. }),

@@ -29,7 +29,11 @@ pub(super) fn needed<'a>(
         let all = spec.maps.iter().filter(|(_, map)| created(map));
         return Ok(all.map(|(name, _)| name.as_str()).collect());
     }
-    let mut wanted: IndexSet<&str> = programs.iter().flat_map(|chosen| chosen.linked.refs.values()).filter_map(used_map).collect();
+    let mut wanted: IndexSet<&str> = programs
+        .iter()
+        .flat_map(|chosen| chosen.linked.refs.iter().map(|(_, target)| target))
+        .filter_map(used_map)
+        .collect();
     let mut next = 0;
     while let Some(name) = wanted.get_index(next).copied() {
         next += 1;
@@ -41,7 +45,12 @@ pub(super) fn needed<'a>(
             }));
         }
     }
-    Ok(spec.maps.iter().filter(|(name, map)| wanted.contains(name.as_str()) && created(map)).map(|(name, _)| name.as_str()).collect())
+    Ok(spec
+        .maps
+        .iter()
+        .filter(|(name, map)| wanted.contains(name.as_str()) && created(map))
+        .map(|(name, _)| name.as_str())
+        .collect())
 }
 
 fn used_map(reference: &Ref) -> Option<&str> {
@@ -85,7 +94,12 @@ fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
     {
         let out = draft.slot();
         wanted.out = out;
-        draft.push(Step::OpenPin { out, name: map.name.clone(), path: pin.path.clone(), expect: Box::new(wanted) });
+        draft.push(Step::OpenPin {
+            out,
+            name: map.name.clone(),
+            path: pin.path.clone(),
+            expect: Box::new(wanted),
+        });
         draft.maps.insert(map.name.clone(), MapSlot { slot: out, reused: true, pin: None });
         return Ok(());
     }
@@ -108,7 +122,9 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
         return Err(Error::new(Code::MapKind, text).at(&outer.place));
     };
     if depth >= MAX_NESTING {
-        return Err(Error::new(Code::MapKind, format!("map `{}`: maps nest too deeply", outer.name)).at(&outer.place));
+        return Err(
+            Error::new(Code::MapKind, format!("map `{}`: maps nest too deeply", outer.name)).at(&outer.place)
+        );
     }
     let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name))?;
     wanted.kernel_name = kernel_name(draft, &inner.name);
@@ -124,11 +140,16 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
 
 fn creatable(map: &MapSpec) -> Result<()> {
     let text = match (map.dialect, map.kind, &map.contents) {
-        (Dialect::StructOps, ..) | (_, MapType::STRUCT_OPS, _) => "is a table of functions for the kernel (struct_ops)",
-        (_, MapType::ARENA, Contents::Data(data)) if data.iter().any(|byte| *byte != 0) => "is an arena with initial contents",
+        (Dialect::StructOps, ..) | (_, MapType::STRUCT_OPS, _) => {
+            "is a table of functions for the kernel (struct_ops)"
+        }
+        (_, MapType::ARENA, Contents::Data(data)) if data.iter().any(|byte| *byte != 0) => {
+            "is an arena with initial contents"
+        }
         _ => return Ok(()),
     };
-    let error = Error::new(Code::MapKind, format!("map `{}` {text}: creating it is not built in yet", map.name));
+    let error =
+        Error::new(Code::MapKind, format!("map `{}` {text}: creating it is not built in yet", map.name));
     Err(error.at(&map.place).hint("load the other programs with `--program NAME`"))
 }
 
@@ -172,13 +193,29 @@ fn ring_size(bytes: u32, page: u32) -> u32 {
     if bytes == 0 || page == 0 {
         return bytes;
     }
-    bytes.div_ceil(page).checked_next_power_of_two().and_then(|pages| pages.checked_mul(page)).unwrap_or(bytes)
+    bytes
+        .div_ceil(page)
+        .checked_next_power_of_two()
+        .and_then(|pages| pages.checked_mul(page))
+        .unwrap_or(bytes)
 }
 
 /// Map types that take no BTF: libbpf's list in `bpf_object__create_map()`.
 const WITHOUT_BTF: [&str; 14] = [
-    "perf_event_array", "cgroup_array", "stack_trace", "array_of_maps", "hash_of_maps", "devmap", "devmap_hash",
-    "cpumap", "xskmap", "sockmap", "sockhash", "queue", "stack", "arena",
+    "perf_event_array",
+    "cgroup_array",
+    "stack_trace",
+    "array_of_maps",
+    "hash_of_maps",
+    "devmap",
+    "devmap_hash",
+    "cpumap",
+    "xskmap",
+    "sockmap",
+    "sockhash",
+    "queue",
+    "stack",
+    "arena",
 ];
 
 fn btf_types(draft: &Draft<'_>, map: &MapSpec) -> Option<MapBtfRef> {
@@ -232,7 +269,8 @@ pub(super) fn fill(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()>
         for name in needed {
             let Some(map) = spec.maps.get(*name) else { continue };
             let Contents::Slots(slots) = &map.contents else { continue };
-            for slot in slots.iter().filter(|slot| matches!(slot.target, SlotTarget::Program(_)) == programs) {
+            for slot in slots.iter().filter(|slot| matches!(slot.target, SlotTarget::Program(_)) == programs)
+            {
                 fill_one(draft, map, slot)?;
             }
         }
@@ -245,7 +283,10 @@ fn fill_one(draft: &mut Draft<'_>, map: &MapSpec, slot: &onebpf_object::Slot) ->
     let (outer, reused) = (*outer, *reused);
     let indexed = map.kind != MapType::HASH_OF_MAPS;
     if map.key.size != 4 || (indexed && slot.index >= map.max_entries) {
-        let text = format!("map `{}` has no slot {} (key of {} bytes, {} entries)", map.name, slot.index, map.key.size, map.max_entries);
+        let text = format!(
+            "map `{}` has no slot {} (key of {} bytes, {} entries)",
+            map.name, slot.index, map.key.size, map.max_entries
+        );
         return Err(Error::new(Code::Contents, text).at(&map.place));
     }
     let (object, target) = match &slot.target {
@@ -275,7 +316,9 @@ mod tests {
     #[test]
     fn rings_are_whole_pages_in_powers_of_two() {
         // libbpf's adjust_ringbuf_sz() with 4096-byte pages.
-        for (asked, given) in [(0, 0), (1, 4096), (4096, 4096), (4097, 8192), (12288, 16384), (1 << 20, 1 << 20)] {
+        for (asked, given) in
+            [(0, 0), (1, 4096), (4096, 4096), (4097, 8192), (12288, 16384), (1 << 20, 1 << 20)]
+        {
             assert_eq!(ring_size(asked, 4096), given);
         }
         assert_eq!(ring_size(u32::MAX, 4096), u32::MAX);

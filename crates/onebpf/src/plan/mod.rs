@@ -12,6 +12,7 @@ mod programs;
 mod show;
 mod step;
 
+pub(crate) use pins::mismatch;
 pub use pins::{compare, pin_paths};
 pub(crate) use programs::{attach_targets, select};
 pub use step::{
@@ -55,7 +56,8 @@ pub struct Plan {
 pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     if spec.endian != Endian::native() {
         let text = format!("the object is for {} hosts, this host is not one", endian_name(spec.endian));
-        return Err(Error::new(Code::Endian, text).hint("compile with `-target bpf`, which takes the host's byte order"));
+        return Err(Error::new(Code::Endian, text)
+            .hint("compile with `-target bpf`, which takes the host's byte order"));
     }
     let programs = programs::choose(spec, options)?;
     let needed = maps::needed(spec, options, &programs)?;

@@ -2,10 +2,10 @@
 
 use super::draft::Draft;
 use super::{Change, CreateMap, FieldDiff, Object, PinDiff, Step};
+use crate::Spec;
 use crate::error::{Code, Error, Result};
 use crate::facts::{Dir, Pinned};
 use crate::options::{Mismatch, Options, PinLayout};
-use crate::Spec;
 use onebpf_object::{Dialect, MapSpec, MapType, Pinning, ProgramSpec};
 use onebpf_sys::MapInfo;
 use std::collections::BTreeSet;
@@ -58,7 +58,10 @@ pub fn compare(wanted: &CreateMap, pinned: &MapInfo) -> Vec<FieldDiff> {
         ("map_extra", pinned.extra.to_string(), wanted.extra.to_string()),
     ];
     let differs = |(_, pinned, wanted): &(_, String, String)| pinned != wanted;
-    rows.into_iter().filter(differs).map(|(field, pinned, wanted)| FieldDiff { field, pinned, wanted }).collect()
+    rows.into_iter()
+        .filter(differs)
+        .map(|(field, pinned, wanted)| FieldDiff { field, pinned, wanted })
+        .collect()
 }
 
 /// The error for a pinned map that differs.
@@ -68,7 +71,10 @@ pub(crate) fn mismatch(code: Code, wanted: &CreateMap, path: &Path, fields: &[Fi
     for FieldDiff { field, pinned, wanted } in fields {
         error = error.note(format!("{field}: pinned {pinned}, the object declares {wanted}"));
     }
-    error.hint(format!("remove the pin (`rm {}`) if nothing needs the old map, or pin elsewhere", path.display()))
+    error.hint(format!(
+        "remove the pin (`rm {}`) if nothing needs the old map, or pin elsewhere",
+        path.display()
+    ))
 }
 
 /// Where the object and the options want a map to be.
@@ -109,7 +115,10 @@ fn shared_path(map: &MapSpec, options: &Options) -> Result<Option<PathBuf>> {
         Pinning::None => return Ok(None),
         Pinning::ByName | Pinning::Global => map.pinning,
         Pinning::Object | Pinning::Custom(_) => {
-            let text = format!("map `{}`: pinning for one object or in a custom namespace is not built in yet", map.name);
+            let text = format!(
+                "map `{}`: pinning for one object or in a custom namespace is not built in yet",
+                map.name
+            );
             let error = Error::new(Code::PinScope, text).at(&map.place);
             return Err(error.hint("load with `--no-pin`, or pin it with `--pin DIR`"));
         }
@@ -131,7 +140,8 @@ fn file_name(map: &MapSpec, name: &str) -> Result<String> {
     if is_file_name(name) {
         return Ok(name.to_owned());
     }
-    Err(Error::new(Code::PinScope, format!("map `{}` cannot be pinned under its name", map.name)).at(&map.place))
+    Err(Error::new(Code::PinScope, format!("map `{}` cannot be pinned under its name", map.name))
+        .at(&map.place))
 }
 
 fn is_file_name(name: &str) -> bool {

@@ -126,8 +126,11 @@ fn typed(program: &ProgramSpec, options: &Options) -> Option<(ProgramType, Attac
 }
 
 fn untyped(program: &ProgramSpec, place: &Place) -> Error {
-    let text = format!("program `{}`: section `{}` does not say of which type it is", program.name, program.section);
-    Error::new(Code::Untyped, text).at(place).hint("say it with `--type NAME`, e.g. `--type tc` or `--type xdp`")
+    let text =
+        format!("program `{}`: section `{}` does not say of which type it is", program.name, program.section);
+    Error::new(Code::Untyped, text)
+        .at(place)
+        .hint("say it with `--type NAME`, e.g. `--type tc` or `--type xdp`")
 }
 
 /// Refuses what needs the running kernel to be worked out: that is not built in yet.
@@ -135,18 +138,23 @@ fn relocatable(draft: &Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place:
     let Chosen { spec: program, linked } = chosen;
     let refuse = |what: String| {
         let text = format!("program `{}` {what}, and that is not built in yet", program.name);
-        Err(Error::new(Code::Unrelocated, text).at(place).hint("load the other programs with `--program NAME`"))
+        Err(Error::new(Code::Unrelocated, text)
+            .at(place)
+            .hint("load the other programs with `--program NAME`"))
     };
     if !linked.core.is_empty() {
         return refuse(format!("needs {} CO-RE relocations against the kernel's BTF", linked.core.len()));
     }
-    for reference in linked.refs.values() {
+    for reference in linked.refs.iter().map(|(_, target)| target) {
         match reference {
             Ref::Kfunc(name) => return refuse(format!("calls the kernel function `{name}`")),
             Ref::Ksym(name) => return refuse(format!("uses the kernel symbol `{name}`")),
             Ref::Kconfig(name) => return refuse(format!("reads the kernel's configuration (`{name}`)")),
-            Ref::Data { map, .. } if !draft.maps.contains_key(map) => return missing_map(draft, chosen, map, place),
-            Ref::Map(map) if !draft.maps.contains_key(map) => return missing_map(draft, chosen, map, place),
+            Ref::Map(map) | Ref::Data { map, .. }
+                if !draft.maps.contains_key(map) && !poisoned(draft, map) =>
+            {
+                return missing_map(draft, chosen, map, place);
+            }
             _ => {}
         }
     }
@@ -155,6 +163,11 @@ fn relocatable(draft: &Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place:
         ProgramType::EXT => refuse("replaces a function of another program".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// Whether linking has put an instruction in place of the reference that the verifier refuses where it is reached.
+fn poisoned(draft: &Draft<'_>, map: &str) -> bool {
+    draft.spec.maps.get(map).is_some_and(|map| !map.autocreate)
 }
 
 fn missing_map(draft: &Draft<'_>, chosen: &Chosen<'_>, map: &str, place: &Place) -> Result<()> {
@@ -173,12 +186,15 @@ fn missing_map(draft: &Draft<'_>, chosen: &Chosen<'_>, map: &str, place: &Place)
 fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec<Insn>, Vec<Patch>)> {
     let mut insns = chosen.linked.insns.clone();
     let mut patches = Vec::new();
-    for (&insn, reference) in &chosen.linked.refs {
+    for &(insn, ref reference) in &chosen.linked.refs {
         let (map, kind, offset) = match reference {
             Ref::Map(map) => (map, BPF_PSEUDO_MAP_FD, 0),
             Ref::Data { map, offset } => (map, BPF_PSEUDO_MAP_VALUE, *offset),
             _ => continue,
         };
+        if poisoned(draft, map) {
+            continue;
+        }
         let at = insn as usize;
         let pair = insns.get_mut(at..at.saturating_add(2));
         let (Some([first, second]), Some(map)) = (pair, draft.maps.get(map)) else {
@@ -194,7 +210,8 @@ fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec
 }
 
 fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
-    let text = format!("program `{}`: instruction {insn} refers to a map but loads no address", chosen.spec.name);
+    let text =
+        format!("program `{}`: instruction {insn} refers to a map but loads no address", chosen.spec.name);
     Error::new(Code::Plan, text).at(place)
 }
 
@@ -203,7 +220,10 @@ fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Opt
     let Some(target) = attach_target(program, draft.options) else { return Ok(None) };
     let fail = |what: &str| {
         let what_kind = if target.function { "function" } else { "type" };
-        let text = format!("program `{}` attaches to the kernel {what_kind} `{}`, {what}", program.name, target.name);
+        let text = format!(
+            "program `{}` attaches to the kernel {what_kind} `{}`, {what}",
+            program.name, target.name
+        );
         Err(Error::new(Code::NoTarget, text).at(place))
     };
     match draft.facts.target(&target) {

@@ -75,10 +75,15 @@ fn row(step: &Step) -> Row {
             ("write", name.clone(), format!("{} into {map}", bytes(value.len())), None)
         }
         Step::Freeze { map, name } => ("freeze", name.clone(), map.to_string(), None),
-        Step::LoadProgram(program) => ("load program", program.name.clone(), load(program), Some(program.out.number())),
-        Step::Fill { map, name, index, object, target, .. } => {
-            ("fill", format!("{name}[{index}]"), format!("{map}[{index}] = {} `{target}`", slot(*object)), None)
+        Step::LoadProgram(program) => {
+            ("load program", program.name.clone(), load(program), Some(program.out.number()))
         }
+        Step::Fill { map, name, index, object, target, .. } => (
+            "fill",
+            format!("{name}[{index}]"),
+            format!("{map}[{index}] = {} `{target}`", slot(*object)),
+            None,
+        ),
         Step::MakeDir { path } => ("make directory", none(), path.display().to_string(), None),
         Step::Pin { object, name, path } => {
             ("pin", name.clone(), format!("{} at {}", slot(*object), path.display()), None)
@@ -119,7 +124,8 @@ fn create(map: &CreateMap) -> String {
 }
 
 fn load(program: &LoadProgram) -> String {
-    let mut maps: Vec<u32> = program.patches.iter().map(|Patch { operand: Operand::MapFd(map), .. }| map.number()).collect();
+    let mut maps: Vec<u32> =
+        program.patches.iter().map(|Patch { operand: Operand::MapFd(map), .. }| map.number()).collect();
     maps.sort_unstable();
     maps.dedup();
     let mut text = format!("{}, {} insns", ProgramType(program.prog_type), program.insns.len());
@@ -132,7 +138,6 @@ fn load(program: &LoadProgram) -> String {
     }
     text
 }
-
 
 fn slot(object: Object) -> String {
     match object {

@@ -23,7 +23,6 @@ pub mod object {
     pub enum Btf {}
 }
 
-
 /// A slot of any kind that can be pinned or put into a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
