@@ -234,3 +234,6 @@ fn before(host: &Host, major: u32, minor: u32) -> bool {
     let version = (numbers.next(), numbers.next());
     matches!(version, (Some(a), Some(b)) if (a, b) < (major, minor))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,9 +67,9 @@ pub(crate) fn complaint(log: &str) -> Option<Complaint> {
     let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !is_summary(line)).collect();
     let last = *lines.last()?;
     let walked = lines.iter().rposition(|line| instruction(line).is_some());
-    let insn = named_instruction(last).or_else(|| instruction(lines.get(walked?)?));
     // Registers and source lines that follow the instruction are not what the verifier complains of.
     let words = lines.iter().skip(walked.map_or(0, |n| n + 1)).find(|line| is_words(line)).unwrap_or(&last);
+    let insn = named_instruction(words).or_else(|| instruction(lines.get(walked?)?));
     let start = walked.map_or(0, |at| source_line_above(&lines, at)).max(lines.len().saturating_sub(TAIL));
     let tail = lines.get(start..).unwrap_or_default();
     Some(Complaint {
@@ -144,4 +144,79 @@ fn shorten(line: &str) -> String {
 
 fn number(text: &str) -> u64 {
     text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Linux 6.18, fixtures/src/rejected_null.bpf.c.
+    const NULL: &str = "0: R1=ctx() R10=fp0
+; u32 key = skb->len; @ rejected_null.bpf.c:26
+0: (61) r1 = *(u32 *)(r1 +0)          ; R1=scalar(smin=0,smax=umax=0xffffffff)
+; u64 *value = bpf_map_lookup_elem(&fix_undo, &key); @ rejected_null.bpf.c:27
+4: (18) r1 = 0xffff88810434f000       ; R1=map_ptr(map=fix_undo,ks=4,vs=8)
+6: (85) call bpf_map_lookup_elem#1    ; R0=map_value_or_null(id=1,map=fix_undo,ks=4,vs=8)
+; *value += 1; @ rejected_null.bpf.c:28
+7: (79) r1 = *(u64 *)(r0 +0)
+R0 invalid mem access 'map_value_or_null'
+processed 7 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+";
+
+    #[test]
+    fn the_last_words_are_found() {
+        let found = complaint(NULL).unwrap();
+        assert_eq!(found.message, "R0 invalid mem access 'map_value_or_null'");
+        assert_eq!(found.insn, Some(7));
+        assert_eq!(found.tail.len(), 3);
+        assert!(found.tail[0].starts_with("; *value += 1;"));
+    }
+
+    #[test]
+    fn words_about_the_packet_come_before_their_consequence() {
+        let log = "14: (71) r0 = *(u8 *)(r1 +14)\n\
+            invalid access to packet, off=14 size=1, R1(id=0,off=14,r=1)\n\
+            R1 offset is outside of the packet\nprocessed 12 insns (limit 1000000) ...\n";
+        let found = complaint(log).unwrap();
+        assert_eq!(found.insn, Some(14));
+        assert!(found.message.starts_with("invalid access to packet"));
+        assert_eq!(found.tail.len(), 3);
+    }
+
+    #[test]
+    fn a_complaint_can_name_its_instruction() {
+        for (log, insn) in [
+            ("func#0 @0\nunreachable insn 3\nprocessed 0 insns", 3),
+            ("back-edge from insn 9 to 2\n", 9),
+            ("jump out of range from insn 1 to 77\n", 1),
+            ("12: (05) goto pc-3\ninfinite loop detected at insn 10\ncur state: R0=1\n", 10),
+        ] {
+            assert_eq!(complaint(log).unwrap().insn, Some(insn), "{log}");
+        }
+    }
+
+    #[test]
+    fn odd_logs_are_read_without_harm() {
+        for log in ["", "\n\n", "processed 1 insns", "99999999999999999999: (85) call", ": (", "insn ", "; ", "R=", "\u{fffd}: ("] {
+            let _ = (complaint(log), stats(log));
+        }
+        assert_eq!(complaint("processed 7 insns (limit 1000000)\n"), None);
+        let long = format!("0: (95) exit\n{}", "ä".repeat(100_000));
+        assert!(complaint(&long).unwrap().tail.iter().all(|line| line.chars().count() <= 201));
+    }
+
+    #[test]
+    fn statistics_are_read() {
+        let log = "verification time 42 usec\nstack depth 32+8\n\
+            processed 12 insns (limit 1000000) max_states_per_insn 1 total_states 2 peak_states 3 mark_read 4\n";
+        let wanted = Stats {
+            insns_processed: 12,
+            total_states: 2,
+            peak_states: 3,
+            max_states_per_insn: 1,
+            stack_depth: 40,
+            verification_ns: 42_000,
+        };
+        assert_eq!(stats(log), wanted);
+    }
 }
