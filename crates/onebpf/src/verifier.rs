@@ -197,7 +197,17 @@ processed 7 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
 
     #[test]
     fn odd_logs_are_read_without_harm() {
-        for log in ["", "\n\n", "processed 1 insns", "99999999999999999999: (85) call", ": (", "insn ", "; ", "R=", "\u{fffd}: ("] {
+        for log in [
+            "",
+            "\n\n",
+            "processed 1 insns",
+            "99999999999999999999: (85) call",
+            ": (",
+            "insn ",
+            "; ",
+            "R=",
+            "\u{fffd}: (",
+        ] {
             let _ = (complaint(log), stats(log));
         }
         assert_eq!(complaint("processed 7 insns (limit 1000000)\n"), None);
