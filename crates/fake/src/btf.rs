@@ -1,7 +1,8 @@
 //! BTF as the kernel checks it: not all of its rules, but those that a loader has to work for.
 
 use crate::config::Config;
-use onebpf_sys::Feature;
+use crate::log::No;
+use onebpf_sys::{Errno, Feature};
 
 /// Loaded BTF.
 pub(crate) struct Btf {
@@ -22,6 +23,7 @@ struct Type {
 
 pub(crate) const DATASEC: u32 = 15;
 pub(crate) const FUNC: u32 = 12;
+pub(crate) const STRUCT: u32 = 4;
 const INT: u32 = 1;
 const PTR: u32 = 2;
 const ARRAY: u32 = 3;
@@ -35,32 +37,30 @@ const MAX_SIZE: usize = 16 << 20;
 /// Chains of typedefs and qualifiers, and arrays of arrays, that are followed.
 const MAX_DEPTH: usize = 32;
 
-/// What the kernel would say in its log; the errno is EINVAL.
-pub(crate) type Complaint = String;
-
 impl Btf {
     /// Reads and checks a blob.
-    pub(crate) fn load(data: &[u8], config: &Config) -> Result<Self, Complaint> {
+    pub(crate) fn load(data: &[u8], config: &Config) -> Result<Self, No> {
         if !config.has(Feature::Btf) {
-            return Err(String::new()); // no such command
+            return Err(Errno::INVAL.into()); // no such command
         }
         let (types, strings) = sections(data, config)?;
         let mut btf = Self { data: data.to_vec(), types: Vec::new() };
         let mut words = types.chunks_exact(4).map(word);
         while let Some(name) = words.next() {
             let (Some(info), Some(size)) = (words.next(), words.next()) else {
-                return Err("type section ends inside a type".to_owned());
+                return Err(No::new(Errno::INVAL, "type section ends inside a type"));
             };
             let (kind, vlen) = (info >> 24 & 0x1f, info & 0xffff);
             let want = words_after(kind, vlen);
             let rest: Vec<u32> = words.by_ref().take(want).collect();
             if rest.len() < want {
-                return Err("type section ends inside a type".to_owned());
+                return Err(No::new(Errno::INVAL, "type section ends inside a type"));
             }
             btf.types.push(Type { kind, vlen, kind_flag: info >> 31 != 0, name, word: size, rest });
         }
         for (index, t) in btf.types.iter().enumerate() {
-            btf.check(t, strings, config).map_err(|why| format!("[{}] kind {}: {why}", index + 1, t.kind))?;
+            let place = |why| No::new(Errno::INVAL, format!("[{}] kind {}: {why}", index + 1, t.kind));
+            btf.check(t, strings, config).map_err(place)?;
         }
         Ok(btf)
     }
@@ -97,7 +97,7 @@ impl Btf {
         for _ in depth..MAX_DEPTH {
             let t = self.get(id)?;
             match t.kind {
-                INT | 4 | 5 | ENUM | DATASEC | 16 | ENUM64 => return Some(t.word),
+                INT | STRUCT | 5 | ENUM | DATASEC | 16 | ENUM64 => return Some(t.word),
                 PTR => return Some(8),
                 ARRAY => {
                     let (element, count) = (*t.rest.first()?, *t.rest.get(2)?);
@@ -165,8 +165,8 @@ impl Btf {
 }
 
 /// The type and the string section.
-fn sections<'a>(data: &'a [u8], config: &Config) -> Result<(&'a [u8], &'a [u8]), Complaint> {
-    let no = |why: &str| Err(why.to_owned());
+fn sections<'a>(data: &'a [u8], config: &Config) -> Result<(&'a [u8], &'a [u8]), No> {
+    let no = |why: &str| Err(No::new(Errno::INVAL, why));
     let at = |offset: usize| data.get(offset..offset + 4).map(word);
     if data.get(..2) != Some(&0xeb9f_u16.to_ne_bytes()[..]) {
         return no("Invalid magic");
@@ -178,7 +178,10 @@ fn sections<'a>(data: &'a [u8], config: &Config) -> Result<(&'a [u8], &'a [u8]),
     };
     let known = if config.has(Feature::BtfLayout) { 32 } else { 24 };
     let beyond = data.get(known.min(data.len())..(header as usize).min(data.len())).unwrap_or_default();
-    if data.len() > MAX_SIZE || header < 24 || beyond.iter().any(|byte| *byte != 0) {
+    if data.len() > MAX_SIZE || beyond.iter().any(|byte| *byte != 0) {
+        return Err(No::new(Errno::TOOBIG, "Unsupported btf_header"));
+    }
+    if header < 24 {
         return no("Unsupported btf_header");
     }
     let section = |offset: u32, len: u32| {
@@ -211,7 +214,7 @@ fn words_after(kind: u32, vlen: u32) -> usize {
     match kind {
         INT | VAR | 17 => 1,
         ARRAY => 3,
-        4 | 5 | DATASEC | ENUM64 => 3 * vlen,
+        STRUCT | 5 | DATASEC | ENUM64 => 3 * vlen,
         ENUM | FUNC_PROTO => 2 * vlen,
         _ => 0,
     }

@@ -262,10 +262,9 @@ impl Kernel for FakeKernel {
     fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
         self.bpf(Op::BtfLoad, |state| match Btf::load(attr.data, &state.config) {
             Ok(btf) => state.add(Body::Btf(btf), 0),
-            Err(complaint) => {
-                let fits =
-                    attr.log.is_none_or(|mut log| crate::log::write(&mut log, &complaint, &state.config));
-                Err(if fits { Errno::INVAL } else { Errno::NOSPC })
+            Err(no) => {
+                let fits = attr.log.is_none_or(|mut log| crate::log::write(&mut log, &no.log, &state.config));
+                Err(if fits { no.errno } else { Errno::NOSPC })
             }
         })
     }

@@ -1,7 +1,25 @@
 //! Where the kernel puts its words.
 
 use crate::config::Config;
-use onebpf_sys::Log;
+use onebpf_sys::{Errno, Log};
+
+/// A refusal and the kernel's words.
+pub(crate) struct No {
+    pub(crate) errno: Errno,
+    pub(crate) log: String,
+}
+
+impl No {
+    pub(crate) fn new(errno: Errno, log: impl Into<String>) -> Self {
+        Self { errno, log: log.into() }
+    }
+}
+
+impl From<Errno> for No {
+    fn from(errno: Errno) -> Self {
+        Self::new(errno, "")
+    }
+}
 
 /// False if the buffer was too small. Since 6.4 the end of the log is kept, before that its beginning.
 pub(crate) fn write(log: &mut Log<'_>, text: &str, config: &Config) -> bool {

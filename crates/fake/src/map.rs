@@ -111,13 +111,16 @@ impl Map {
         (serial, id, fit): (Serial, u32, Fit),
         flags: u64,
     ) -> Result<(), Errno> {
+        if self.shape != Shape::Hash {
+            match flags {
+                0 if self.in_bounds(key) => {}
+                0 => return Err(Errno::TOOBIG),
+                _ => return Err(Errno::INVAL),
+            }
+        }
         self.check_object(&fit)?;
         if self.shape == Shape::Hash {
             self.check_room(key, flags)?;
-        } else if flags != 0 {
-            return Err(Errno::INVAL);
-        } else if !self.in_bounds(key) {
-            return Err(Errno::TOOBIG);
         }
         if let Fit::Prog(prog_type) = fit {
             self.owner = Some(prog_type);
@@ -166,9 +169,7 @@ impl Map {
     }
 
     pub(crate) fn freeze(&mut self) -> Result<(), Errno> {
-        if self.info.frozen {
-            return Err(Errno::BUSY);
-        }
+        self.check_writable()?;
         self.info.frozen = true;
         Ok(())
     }

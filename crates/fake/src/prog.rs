@@ -4,8 +4,9 @@ mod insns;
 
 use crate::btf::FUNC;
 use crate::config::{Config, check_name};
+use crate::log::{self, No};
 use crate::objects::{Objects, Serial};
-use crate::{log, since};
+use crate::since;
 use onebpf_sys::{Errno, Feature, ProgInfo, ProgLoad};
 use std::collections::BTreeSet;
 
@@ -40,24 +41,6 @@ pub struct Loaded {
     pub func_info: Vec<u8>,
     /// `struct bpf_line_info` records.
     pub line_info: Vec<u8>,
-}
-
-/// A refusal and the verifier's words.
-pub(crate) struct No {
-    errno: Errno,
-    log: String,
-}
-
-impl No {
-    pub(crate) fn new(errno: Errno, log: impl Into<String>) -> Self {
-        Self { errno, log: log.into() }
-    }
-}
-
-impl From<Errno> for No {
-    fn from(errno: Errno) -> Self {
-        Self::new(errno, "")
-    }
 }
 
 impl Prog {

@@ -20,18 +20,33 @@ pub(crate) enum Shape {
     Opaque,
 }
 
+/// Which BTF key types a map type takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyType {
+    /// No BTF at all: ENOTSUPP.
+    NoBtf,
+    /// Any but `void`.
+    Any,
+    /// A 4-byte integer; arrays take `void` for a section of global data.
+    U32,
+    /// A structure.
+    Struct,
+    /// `void`.
+    Void,
+}
+
 pub(crate) struct MapRow {
     pub(crate) map_type: u32,
     pub(crate) since: Release,
     pub(crate) shape: Shape,
     /// Flags that the type takes, on the newest kernel.
     pub(crate) flags: u32,
-    /// Whether BTF key and value types are taken (the others answer ENOTSUPP: `map_check_no_btf`).
-    pub(crate) btf: bool,
+    /// What the type's `map_check_btf` wants.
+    pub(crate) key: KeyType,
 }
 
-const fn map(map_type: u32, since: (u32, u32), shape: Shape, flags: u32, btf: bool) -> MapRow {
-    MapRow { map_type, since: Release::new(since.0, since.1), shape, flags, btf }
+const fn map(map_type: u32, since: (u32, u32), shape: Shape, flags: u32, key: KeyType) -> MapRow {
+    MapRow { map_type, since: Release::new(since.0, since.1), shape, flags, key }
 }
 
 // BPF_F_* for maps.
@@ -51,7 +66,9 @@ pub(crate) const INNER_MAP: u32 = 1 << 12;
 const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
 const HASH_FLAGS: u32 = NO_PREALLOC | NUMA_NODE | ACCESS | ZERO_SEED;
 const LRU_FLAGS: u32 = NO_COMMON_LRU | NUMA_NODE | ACCESS | ZERO_SEED;
-const ARRAY_FLAGS: u32 = NUMA_NODE | ACCESS | PRESERVE_ELEMS | INNER_MAP;
+const ARRAY_FLAGS: u32 = NUMA_NODE | ACCESS;
+/// `fd_array_map_alloc_check`.
+const SLOT_FLAGS: u32 = NUMA_NODE | RDONLY | WRONLY;
 const DEV_FLAGS: u32 = NUMA_NODE | RDONLY | WRONLY;
 const LOCAL_FLAGS: u32 = NO_PREALLOC | CLONE;
 const ANY: u32 = u32::MAX;
@@ -80,39 +97,39 @@ pub(crate) const ARRAY_OF_MAPS: u32 = 12;
 pub(crate) const HASH_OF_MAPS: u32 = 13;
 
 pub(crate) const MAPS: &[MapRow] = &[
-    map(HASH, (3, 19), Shape::Hash, HASH_FLAGS, true),
-    map(ARRAY, (3, 19), Shape::Array, ARRAY_FLAGS | MMAPABLE, true),
-    map(PROG_ARRAY, (4, 2), Shape::Slots, ARRAY_FLAGS, false),
-    map(4, (4, 3), Shape::Slots, ARRAY_FLAGS, false),
-    map(5, (4, 6), Shape::Hash, HASH_FLAGS, true),
-    map(PERCPU_ARRAY, (4, 6), Shape::Array, ARRAY_FLAGS, true),
-    map(7, (4, 6), Shape::Opaque, ANY, false),
-    map(8, (4, 8), Shape::Slots, ARRAY_FLAGS, false),
-    map(LRU_HASH, (4, 10), Shape::Hash, LRU_FLAGS, true),
-    map(LRU_PERCPU_HASH, (4, 10), Shape::Hash, LRU_FLAGS, true),
-    map(LPM_TRIE, (4, 11), Shape::Hash, NO_PREALLOC | NUMA_NODE | ACCESS, true),
-    map(ARRAY_OF_MAPS, (4, 12), Shape::Array, ARRAY_FLAGS, false),
-    map(HASH_OF_MAPS, (4, 12), Shape::Hash, HASH_FLAGS, false),
-    map(14, (4, 14), Shape::Opaque, DEV_FLAGS, false),
-    map(15, (4, 14), Shape::Opaque, DEV_FLAGS, false),
-    map(16, (4, 15), Shape::Opaque, NUMA_NODE, false),
-    map(17, (4, 18), Shape::Opaque, DEV_FLAGS, false),
-    map(18, (4, 18), Shape::Opaque, DEV_FLAGS, false),
-    map(19, (4, 19), Shape::Opaque, ANY, true),
-    map(20, (4, 19), Shape::Opaque, ANY, false),
-    map(21, (4, 20), Shape::Opaque, ANY, true),
-    map(22, (4, 20), Shape::Opaque, NUMA_NODE | ACCESS, false),
-    map(23, (4, 20), Shape::Opaque, NUMA_NODE | ACCESS, false),
-    map(24, (5, 2), Shape::Opaque, LOCAL_FLAGS, true),
-    map(25, (5, 4), Shape::Opaque, DEV_FLAGS, false),
-    map(26, (5, 6), Shape::Opaque, ANY, true),
-    map(27, (5, 8), Shape::Ring, NUMA_NODE, false),
-    map(28, (5, 10), Shape::Opaque, LOCAL_FLAGS, true),
-    map(29, (5, 11), Shape::Opaque, LOCAL_FLAGS, true),
-    map(30, (5, 16), Shape::Opaque, NUMA_NODE | ZERO_SEED | ACCESS, true),
-    map(31, (6, 1), Shape::Ring, NUMA_NODE, false),
-    map(32, (6, 2), Shape::Opaque, LOCAL_FLAGS, true),
-    map(33, (6, 9), Shape::Opaque, ANY, false),
+    map(HASH, (3, 19), Shape::Hash, HASH_FLAGS, KeyType::Any),
+    map(ARRAY, (3, 19), Shape::Array, ARRAY_FLAGS | MMAPABLE | INNER_MAP, KeyType::U32),
+    map(PROG_ARRAY, (4, 2), Shape::Slots, SLOT_FLAGS, KeyType::Any),
+    map(4, (4, 3), Shape::Slots, SLOT_FLAGS | PRESERVE_ELEMS, KeyType::NoBtf),
+    map(5, (4, 6), Shape::Hash, HASH_FLAGS, KeyType::Any),
+    map(PERCPU_ARRAY, (4, 6), Shape::Array, ARRAY_FLAGS, KeyType::U32),
+    map(7, (4, 6), Shape::Opaque, ANY, KeyType::NoBtf),
+    map(8, (4, 8), Shape::Slots, SLOT_FLAGS, KeyType::NoBtf),
+    map(LRU_HASH, (4, 10), Shape::Hash, LRU_FLAGS, KeyType::Any),
+    map(LRU_PERCPU_HASH, (4, 10), Shape::Hash, LRU_FLAGS, KeyType::Any),
+    map(LPM_TRIE, (4, 11), Shape::Hash, NO_PREALLOC | NUMA_NODE | ACCESS, KeyType::Struct),
+    map(ARRAY_OF_MAPS, (4, 12), Shape::Array, SLOT_FLAGS, KeyType::NoBtf),
+    map(HASH_OF_MAPS, (4, 12), Shape::Hash, HASH_FLAGS, KeyType::NoBtf),
+    map(14, (4, 14), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
+    map(15, (4, 14), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
+    map(16, (4, 15), Shape::Opaque, NUMA_NODE, KeyType::NoBtf),
+    map(17, (4, 18), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
+    map(18, (4, 18), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
+    map(19, (4, 19), Shape::Opaque, ANY, KeyType::Any),
+    map(20, (4, 19), Shape::Opaque, ANY, KeyType::Any),
+    map(21, (4, 20), Shape::Opaque, ANY, KeyType::Any),
+    map(22, (4, 20), Shape::Opaque, NUMA_NODE | ACCESS, KeyType::Any),
+    map(23, (4, 20), Shape::Opaque, NUMA_NODE | ACCESS, KeyType::Any),
+    map(24, (5, 2), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
+    map(25, (5, 4), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
+    map(26, (5, 6), Shape::Opaque, ANY, KeyType::Any),
+    map(27, (5, 8), Shape::Ring, NUMA_NODE, KeyType::NoBtf),
+    map(28, (5, 10), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
+    map(29, (5, 11), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
+    map(30, (5, 16), Shape::Opaque, NUMA_NODE | ZERO_SEED | ACCESS, KeyType::Void),
+    map(31, (6, 1), Shape::Ring, NUMA_NODE, KeyType::NoBtf),
+    map(32, (6, 2), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
+    map(33, (6, 9), Shape::Opaque, ANY, KeyType::NoBtf),
 ];
 
 /// First releases of the program types, by number from 1 (`enum bpf_prog_type`).

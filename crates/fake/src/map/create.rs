@@ -1,10 +1,10 @@
 //! What maps may be created.
 
 use super::{Map, Template};
-use crate::btf::{DATASEC, FUNC};
+use crate::btf::{DATASEC, FUNC, STRUCT};
 use crate::config::{Config, check_name};
 use crate::objects::{Objects, Serial};
-use crate::since::{self, MapRow, Shape};
+use crate::since::{self, KeyType, MapRow, Shape};
 use onebpf_sys::{Errno, Feature, MapBtf, MapCreate, MapInfo};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,12 @@ fn check_flags(row: &MapRow, flags: u32, config: &Config) -> Result<(), Errno> {
     let mmap = flags & since::MMAPABLE != 0 && !config.has(Feature::ArrayMmap);
     let both = since::RDONLY | since::WRONLY;
     let known = since::knows_flags(flags, config.release) && flags & both != both;
-    if mmap || !known || flags & !row.flags != 0 { Err(Errno::INVAL) } else { Ok(()) }
+    let lru = matches!(row.map_type, since::LRU_HASH | since::LRU_PERCPU_HASH);
+    match () {
+        () if lru && flags & since::NO_PREALLOC != 0 => Err(Errno::NOTSUPP),
+        () if mmap || !known || flags & !row.flags != 0 => Err(Errno::INVAL),
+        () => Ok(()),
+    }
 }
 
 /// Sizes, as each type's `map_alloc_check` wants them.
@@ -79,8 +84,9 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
         }
         Shape::Opaque => false,
     };
-    // Per-CPU arrays: `PCPU_MIN_UNIT_SIZE`; all others: what kmalloc could give at most.
-    let limit = if row.map_type == since::PERCPU_ARRAY { 32 << 10 } else { i32::MAX as u32 };
+    // `PCPU_MIN_UNIT_SIZE`, and what kmalloc could give at most.
+    let per_cpu = matches!(row.map_type, 5 | since::PERCPU_ARRAY | since::LRU_PERCPU_HASH);
+    let limit = if per_cpu { 32 << 10 } else { i32::MAX as u32 };
     match () {
         () if wrong => Err(Errno::INVAL),
         () if value_size > limit => Err(Errno::TOOBIG),
@@ -91,7 +97,7 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
 /// The inner map's form (`bpf_map_meta_alloc`): maps of maps do not nest, and program arrays do not fit in.
 fn template(attr: &MapCreate<'_>, objects: &Objects, config: &Config) -> Result<Option<Template>, Errno> {
     if !matches!(attr.map_type, since::ARRAY_OF_MAPS | since::HASH_OF_MAPS) {
-        return if attr.inner.is_some() { Err(Errno::INVAL) } else { Ok(None) };
+        return Ok(None);
     }
     let (_, _, inner) = objects.map(attr.inner.ok_or(Errno::BADF)?)?;
     match inner.info.map_type {
@@ -101,8 +107,7 @@ fn template(attr: &MapCreate<'_>, objects: &Objects, config: &Config) -> Result<
     }
 }
 
-/// Key and value types must be as long as key and value (`map_check_btf`); an array's index must be a
-/// 4-byte integer, or `void` for a global data section (`array_map_check_btf`).
+/// Key and value types must be as long as key and value (`map_check_btf`), and the key's of the right kind.
 fn check_btf(
     row: &MapRow,
     given: MapBtf<'_>,
@@ -118,14 +123,15 @@ fn check_btf(
     if btf.size(value_type) != Some(info.value_size) {
         return Err(Errno::INVAL);
     }
-    if !row.btf {
-        return Err(Errno::NOTSUPP);
-    }
-    let data_section = info.map_type == since::ARRAY && info.max_entries == 1;
-    let key_is_right = match (row.shape, key_type) {
-        (Shape::Array, 0) => data_section && btf.kind(value_type) == Some(DATASEC),
-        (Shape::Array, id) => btf.is_u32(id),
-        (_, id) => id != 0,
+    let section =
+        info.map_type == since::ARRAY && info.max_entries == 1 && btf.kind(value_type) == Some(DATASEC);
+    let key_is_right = match row.key {
+        KeyType::NoBtf => return Err(Errno::NOTSUPP),
+        KeyType::Any => key_type != 0,
+        KeyType::U32 if key_type == 0 => section,
+        KeyType::U32 => btf.is_u32(key_type),
+        KeyType::Struct => btf.kind(key_type) == Some(STRUCT),
+        KeyType::Void => key_type == 0,
     };
     if !key_is_right {
         return Err(Errno::INVAL);

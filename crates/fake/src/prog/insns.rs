@@ -1,7 +1,7 @@
 //! What instructions refer to: maps, functions, helpers.
 
-use super::No;
 use crate::config::Config;
+use crate::log::No;
 use crate::objects::{Body, Objects, Serial};
 use onebpf_sys::{Errno, Feature};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +94,9 @@ fn map(
     let not_a_map = |errno| No::new(errno, format!("fd {fd} is not pointing to valid bpf_map\n"));
     let (serial, object) = objects.find_number(fd).map_err(not_a_map)?;
     let Body::Map(map) = &object.body else { return Err(not_a_map(Errno::INVAL)) };
+    if value && map.info.max_entries != 1 && map.has_direct_value() {
+        return Err(No::new(Errno::NOTSUPP, "")); // `array_map_direct_value_addr`
+    }
     if value && !(map.has_direct_value() && u32::try_from(offset).is_ok_and(|at| at < map.info.value_size)) {
         let why = format!("{at}: invalid access to map value pointer, off={offset}\n");
         return Err(No::new(Errno::INVAL, why));
