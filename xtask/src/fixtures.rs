@@ -64,8 +64,15 @@ fn compile(folder: &Path, fixture: &Fixture, build: &Build, output: &Path) -> Re
         // e_machine: two bytes at 18 of the ELF header, in either class.
         After::MachineNone => bytes.get_mut(18..20).ok_or("the compiler made no ELF file")?.fill(0),
         After::Half => bytes.truncate(bytes.len() / 2),
+        After::Twin => rename(&mut bytes, *b"twin_b", *b"twin_a"),
     }
     Ok(bytes)
+}
+
+fn rename(bytes: &mut [u8], from: [u8; 6], to: [u8; 6]) {
+    while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+        bytes[at..at + to.len()].copy_from_slice(&to);
+    }
 }
 
 fn write(folder: &Path, made: &Made) -> Outcome {

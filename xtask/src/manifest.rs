@@ -11,9 +11,12 @@ pub(crate) struct Fixture {
     builds: Vec<&'static Build>,
     covers: String,
     expect: String,
-    load: Option<String>,
-    libbpf: Option<String>,
+    /// Further lines, by key.
+    notes: Vec<(&'static str, String)>,
 }
+
+/// Keys that a head may have beside those that it must have.
+const NOTES: &[&str] = &["relaxed", "load", "libbpf"];
 
 /// A way to compile a fixture.
 pub(crate) struct Build {
@@ -35,6 +38,8 @@ pub(crate) enum After {
     MachineNone,
     /// The second half of the file is cut off.
     Half,
+    /// `twin_b` becomes `twin_a`, wherever it stands.
+    Twin,
 }
 
 const fn build(
@@ -55,6 +60,7 @@ const BUILDS: &[Build] = &[
     build("v4", ".v4", &["-target", "bpfel", "-mcpu=v4", "-g"], After::Keep),
     build("none", ".none", &["-target", "bpfel", "-mcpu=v3", "-g"], After::MachineNone),
     build("half", ".half", &["-target", "bpfel", "-mcpu=v3", "-g"], After::Half),
+    build("twin", ".twin", &["-target", "bpfel", "-mcpu=v3"], After::Twin),
     build("x86", ".x86", &["-target", "x86_64-linux-gnu"], After::Keep),
 ];
 
@@ -77,8 +83,7 @@ impl Fixture {
             builds: must("builds")?.split_whitespace().map(find).collect::<Result<_, _>>()?,
             covers: must("covers")?,
             expect: must("expect")?,
-            load: head("load"),
-            libbpf: head("libbpf"),
+            notes: NOTES.iter().filter_map(|key| Some((*key, head(key)?))).collect(),
             name,
         })
     }
@@ -100,10 +105,8 @@ impl Fixture {
             "covers": self.covers,
             "expect": self.expect,
         });
-        for (key, value) in [("load", &self.load), ("libbpf", &self.libbpf)] {
-            if let Some(value) = value {
-                row[key] = json!(value);
-            }
+        for (key, value) in &self.notes {
+            row[key] = json!(value);
         }
         row
     }
@@ -133,8 +136,8 @@ mod tests {
         let fixture = Fixture::parse("thing.bpf.c", text).unwrap();
         let names: Vec<String> = fixture.objects().map(|(name, _)| name).collect();
         assert_eq!(names, ["thing.o", "thing.nog.o"]);
-        assert_eq!((fixture.covers.as_str(), fixture.libbpf), ("a thing", None));
-        assert_eq!(fixture.load.as_deref(), Some("parse only"));
+        assert_eq!(fixture.covers, "a thing");
+        assert_eq!(fixture.notes, [("load", "parse only".to_owned())]);
     }
 
     #[test]
