@@ -228,24 +228,28 @@ fn is_typed(btf: Option<&Btf>, id: Option<onebpf_btf::TypeId>) -> bool {
     btf.strip(id).is_ok_and(|ty| !matches!(ty.def, Def::Void))
 }
 
-/// The function that a program names for exceptions by a declaration tag on its own (`bpf_prog_assign_exc_cb`); the first tag
-/// that finds one counts.
+/// The function that a program names for exceptions by a declaration tag on its own (`bpf_prog_assign_exc_cb`). Of several
+/// tags none counts: the verifier refuses such a program and says why.
 fn exception_callback(spec: &Spec, program: FuncId) -> Result<Option<FuncId>> {
-    const PREFIX: &str = "exception_callback:";
     let Some((btf, function)) = spec.btf.as_ref().zip(spec.functions.get(program.0)) else { return Ok(None) };
     let Some(own) = function.btf else { return Ok(None) };
+    let mut named = None;
     for ty in btf.types() {
         let ty = ty?;
-        let Def::DeclTag { target, component: -1 } = ty.def else { continue };
-        let Some(name) = ty.name.strip_prefix(PREFIX).filter(|_| target == own) else { continue };
-        let found = spec.functions.iter().position(|f| {
-            f.name == name && f.section == ".text" && matches!(f.linkage, Linkage::Global | Linkage::Weak)
-        });
-        let place = function.place.clone();
-        return match found {
-            Some(index) => Ok(Some(FuncId(index))),
-            None => Err(missing("exception callback", name).within(place)),
-        };
+        let is_own = matches!(ty.def, Def::DeclTag { target, component: -1 } if target == own);
+        if let Some(name) = ty.name.strip_prefix("exception_callback:").filter(|_| is_own) {
+            if named.is_some() {
+                return Ok(None);
+            }
+            named = Some(name);
+        }
     }
-    Ok(None)
+    let Some(name) = named else { return Ok(None) };
+    let is_callback = |f: &Function| {
+        f.name == name && f.section == ".text" && matches!(f.linkage, Linkage::Global | Linkage::Weak)
+    };
+    match spec.functions.iter().position(is_callback) {
+        Some(index) => Ok(Some(FuncId(index))),
+        None => Err(missing("exception callback", name).within(function.place.clone())),
+    }
 }
