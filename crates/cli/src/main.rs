@@ -1,3 +1,23 @@
 #![forbid(unsafe_code)]
-//! The `onebpf` command.
-fn main() {}
+//! The `onebpf` command: printing lives only here; all else is in the libraries.
+
+mod args;
+mod cmd;
+mod errors;
+mod exit;
+mod load_args;
+mod names;
+mod out;
+mod render;
+mod report;
+mod table;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let mut out = out::Out::new(&cli.global);
+    let outcome = cmd::run(cli.verb, &mut out).and_then(|()| out.finish());
+    exit::code(outcome, &mut out)
+}

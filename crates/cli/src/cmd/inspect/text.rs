@@ -1,0 +1,286 @@
+//! `inspect` for people.
+
+use super::json::{extern_kind, pinning};
+use crate::core_path;
+use crate::exit::Outcome;
+use crate::listing::{self, Listing};
+use crate::names;
+use crate::out::Out;
+use crate::table::Table;
+use onebpf::Spec;
+use onebpf::btf::{Endian, TypeId, ValueStyle};
+use onebpf::object::{Contents, ExternKind, Layout, MapSpec, Pinning, ProgramSpec, Ref, SlotTarget, Variable};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The whole page.
+pub(super) fn print(spec: &Spec, file: &Path, out: &mut Out) -> Outcome {
+    let endian = if spec.endian == Endian::Big { "big" } else { "little" };
+    let license = if spec.license.is_empty() { "no license".to_owned() } else { format!("license \"{}\"", spec.license) };
+    let btf = if spec.btf.is_some() { "" } else { ", no BTF" };
+    let title = out.bold(file.display());
+    out.line(format_args!("{title}: BPF object, {endian}-endian, {license}{btf}"))?;
+    section(out, "Maps", &maps(spec))?;
+    section(out, "Slots", &slots(spec))?;
+    section(out, "Programs", &programs(spec))?;
+    section(out, "Variables", &variables(spec))?;
+    section(out, "Externs", &externs(spec))?;
+    section(out, "CO-RE relocations", &core(spec))?;
+    section(out, "Warnings", &warnings(spec))?;
+    if out.verbose {
+        definitions(spec, out)?;
+        functions(spec, out)?;
+    }
+    Ok(())
+}
+
+fn section(out: &mut Out, title: &str, table: &Table) -> Outcome {
+    if table.is_empty() {
+        return Ok(());
+    }
+    out.heading(title)?;
+    out.table(table)
+}
+
+fn maps(spec: &Spec) -> Table {
+    let mut table =
+        Table::new(&["name", "type", "key", "value", ">entries", "flags", "extra", "numa", "pinning", "id", "dialect"]);
+    for map in spec.maps.values() {
+        table.row(map_row(spec, map, map.name.clone()));
+        if let Some(inner) = &map.inner {
+            table.row(map_row(spec, inner, "└ holds".to_owned()));
+        }
+    }
+    table
+}
+
+fn map_row(spec: &Spec, map: &MapSpec, name: String) -> [String; 11] {
+    let mut flags = names::map_flags(map.flags);
+    for (yes, word) in [(map.read_only, "frozen"), (!map.autocreate, "not created")] {
+        if yes {
+            flags.push_str(if flags.is_empty() { "" } else { "|" });
+            flags.push_str(word);
+        }
+    }
+    let ids = [map.id.map(|id| id.to_string()), map.inner_id.filter(|id| *id != 0).map(|id| format!("holds {id}"))];
+    [
+        name,
+        map.kind.to_string(),
+        layout(spec, map.key),
+        layout(spec, map.value),
+        map.max_entries.to_string(),
+        flags,
+        if map.extra == 0 { String::new() } else { format!("{:#x}", map.extra) },
+        map.numa_node.map(|node| node.to_string()).unwrap_or_default(),
+        if map.pinning == Pinning::None { String::new() } else { pinning(map.pinning) },
+        ids.into_iter().flatten().collect::<Vec<_>>().join(", "),
+        dialect(map),
+    ]
+}
+
+fn dialect(map: &MapSpec) -> String {
+    serde_json::to_value(map.dialect).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// `16 struct flow_key`.
+fn layout(spec: &Spec, layout: Layout) -> String {
+    match layout.btf.and_then(|id| declaration(spec, id)) {
+        Some(name) => format!("{} {name}", layout.size),
+        None => layout.size.to_string(),
+    }
+}
+
+/// A type's name as a cast has it; anonymous structs are cut to their kind, `-v` shows them whole.
+fn declaration(spec: &Spec, id: TypeId) -> Option<String> {
+    let text = spec.btf.as_ref()?.declare(id, "").ok()?;
+    Some(match text.find('{') {
+        Some(body) => format!("{} {{…}}", text.get(..body).unwrap_or_default().trim_end()),
+        None => text,
+    })
+}
+
+fn slots(spec: &Spec) -> Table {
+    let mut table = Table::new(&["map", ">slot", "holds"]);
+    for map in spec.maps.values() {
+        let Contents::Slots(slots) = &map.contents else { continue };
+        for slot in slots {
+            let holds = match &slot.target {
+                SlotTarget::Map(name) => format!("map {name}"),
+                SlotTarget::Program(name) => format!("program {name}"),
+            };
+            table.row([map.name.clone(), slot.index.to_string(), holds]);
+        }
+    }
+    table
+}
+
+fn programs(spec: &Spec) -> Table {
+    let mut table = Table::new(&["name", "section", "type", "attach", "flags", "load", ">insns", "needs"]);
+    for program in spec.programs.values() {
+        let function = spec.functions.get(program.function.0);
+        table.row([
+            program.name.clone(),
+            program.section.clone(),
+            program.kind.to_string(),
+            attach(program),
+            names::program_flags(program.flags),
+            if program.autoload { String::new() } else { "no".to_owned() },
+            function.map_or(0, |function| function.insns.len()).to_string(),
+            needs(spec, program),
+        ]);
+    }
+    table
+}
+
+/// Attach type 0 means cgroup_inet_ingress to cgroup_skb programs and nothing to all others.
+fn attach(program: &ProgramSpec) -> String {
+    let mut words = Vec::new();
+    if program.attach.0 != 0 || program.kind.name() == Some("cgroup_skb") {
+        words.push(program.attach.to_string());
+    }
+    words.extend(program.attach_target.clone());
+    words.extend(program.tail.map(|(id, index)| format!("tail call {id}[{index}]")));
+    words.join(" ")
+}
+
+/// What a program and the functions that it calls refer to.
+fn needs(spec: &Spec, program: &ProgramSpec) -> String {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![program.function]);
+    let (mut maps, mut kernel, mut core) = (BTreeSet::new(), BTreeSet::new(), 0);
+    while let Some(id) = next.pop() {
+        let Some(function) = spec.functions.get(id.0).filter(|_| seen.insert(id)) else { continue };
+        core += function.core.len();
+        for wanted in function.refs.values() {
+            match wanted {
+                Ref::Map(name) | Ref::Data { map: name, .. } => drop(maps.insert(name.as_str())),
+                Ref::Call(function) | Ref::Func(function) => next.push(*function),
+                Ref::Kfunc(name) | Ref::Ksym(name) | Ref::Kconfig(name) => drop(kernel.insert(name.as_str())),
+            }
+        }
+    }
+    let subprograms = seen.len().saturating_sub(1);
+    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    let mut words = Vec::new();
+    if subprograms > 0 {
+        words.push(format!("{subprograms} function{}", if subprograms == 1 { "" } else { "s" }));
+    }
+    if !maps.is_empty() {
+        words.push(list(maps));
+    }
+    if !kernel.is_empty() {
+        words.push(list(kernel));
+    }
+    if core > 0 {
+        words.push(format!("{core} CO-RE"));
+    }
+    words.join("; ")
+}
+
+fn variables(spec: &Spec) -> Table {
+    let mut table = Table::new(&["name", "section", "type", ">size", "value"]);
+    for variable in spec.variables.values() {
+        let kind = variable.btf.and_then(|id| declaration(spec, id)).unwrap_or_default();
+        let size = variable.size.to_string();
+        table.row([variable.name.clone(), variable.section.clone(), kind, size, value(spec, variable)]);
+    }
+    table
+}
+
+/// The value that the object gives a variable; without a type, nothing.
+fn value(spec: &Spec, variable: &Variable) -> String {
+    const LONGEST: usize = 120;
+    let shown = || {
+        let zeros;
+        let data: &[u8] = match &spec.maps.get(&variable.map)?.contents {
+            Contents::Data(data) => data.get(variable.offset as usize..)?.get(..variable.size as usize)?,
+            _ if variable.size <= 4096 => {
+                zeros = vec![0; variable.size as usize];
+                &zeros
+            }
+            _ => return None,
+        };
+        let style = ValueStyle { max_values: 1 << 12, ..ValueStyle::default() };
+        Some(spec.btf.as_ref()?.render_value(variable.btf?, data, &style).ok()?.to_string())
+    };
+    let text = shown().unwrap_or_default();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+fn externs(spec: &Spec) -> Table {
+    let mut table = Table::new(&["name", "kind", "type", "weak"]);
+    for wanted in spec.externs.values() {
+        let kind = match wanted.kind {
+            ExternKind::Kfunc => None,
+            _ => wanted.btf.and_then(|id| declaration(spec, id)),
+        };
+        let weak = if wanted.weak { "yes" } else { "" };
+        table.row([
+            wanted.name.clone(),
+            extern_kind(wanted.kind).to_owned(),
+            kind.unwrap_or_default(),
+            weak.to_owned(),
+        ]);
+    }
+    table
+}
+
+/// Grouped: what is accessed, what is asked of it, how often.
+fn core(spec: &Spec) -> Table {
+    let mut groups: BTreeMap<(String, &str), usize> = BTreeMap::new();
+    if let Some(btf) = &spec.btf {
+        for relo in spec.functions.iter().flat_map(|function| &function.core) {
+            *groups.entry((core_path::text(btf, relo), relo.kind.name())).or_default() += 1;
+        }
+    }
+    let mut table = Table::new(&["access", "asks for", ">times"]);
+    for ((path, kind), times) in groups {
+        table.row([path, kind.to_owned(), times.to_string()]);
+    }
+    table
+}
+
+fn warnings(spec: &Spec) -> Table {
+    let mut table = Table::new(&["code", "place", "message"]);
+    for warning in &spec.warnings {
+        table.row([warning.code.clone(), warning.place.to_string(), warning.message.clone()]);
+    }
+    table
+}
+
+/// `-v`: keys and values as C, each type once.
+fn definitions(spec: &Spec, out: &mut Out) -> Outcome {
+    let Some(btf) = &spec.btf else { return Ok(()) };
+    let mut seen = BTreeSet::new();
+    let mut texts = Vec::new();
+    let maps = spec.maps.values().flat_map(|map| [Some(map), map.inner.as_deref()]).flatten();
+    for id in maps.flat_map(|map| [map.key.btf, map.value.btf]).flatten() {
+        let Ok(ty) = btf.strip(id) else { continue };
+        let composed = matches!(ty.kind.name(), "STRUCT" | "UNION" | "ENUM" | "ENUM64");
+        if composed && seen.insert(ty.id) {
+            texts.extend(btf.definition(ty.id));
+        }
+    }
+    if !texts.is_empty() {
+        out.heading("Types of keys and values")?;
+    }
+    for text in texts {
+        for line in text.lines() {
+            out.line(format_args!("  {line}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// `-v`: every function with its source lines.
+fn functions(spec: &Spec, out: &mut Out) -> Outcome {
+    for function in &spec.functions {
+        out.heading(format_args!("{} in {}+{:#x}", function.name, function.section, function.offset))?;
+        let refs = function.refs.iter().map(|(insn, wanted)| (*insn, listing::target(spec, wanted))).collect();
+        let listing = Listing { insns: &function.insns, refs, lines: &function.lines, functions: Vec::new() };
+        listing.print(spec.btf.as_ref(), out)?;
+    }
+    Ok(())
+}

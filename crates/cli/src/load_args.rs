@@ -1,0 +1,218 @@
+//! The options that `plan`, `load` and `verify` share, and those that every verb with an object file has.
+
+use crate::exit::{Failure, Outcome};
+use crate::{edit, report};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use onebpf::object::{AttachType, Dialect, ProgramType, SectionRule};
+use onebpf::{DefaultType, Options, ParseOptions, PinLayout, PinOptions, Spec};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How to read an object.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Reading")]
+pub(crate) struct ReadArgs {
+    /// Unknown map attributes are warnings, not errors
+    #[arg(long)]
+    relaxed: bool,
+    /// The dialect that map sections are written in, where the file leaves it open
+    #[arg(long, value_name = "NAME", value_parser = dialects())]
+    dialect: Option<Dialect>,
+}
+
+/// How to load an object.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    read: ReadArgs,
+    /// Root for pins by name [default: /sys/fs/bpf]
+    #[arg(long, value_name = "DIR", help_heading = "Pins")]
+    pin_root: Option<PathBuf>,
+    /// Shape of the tree of pins [default: by dialect]
+    #[arg(long, value_name = "LAYOUT", value_parser = layouts(), help_heading = "Pins")]
+    layout: Option<PinLayout>,
+    /// Pin every program and map under DIR
+    #[arg(long, value_name = "DIR", conflicts_with = "no_pin", help_heading = "Pins")]
+    pin: Option<PathBuf>,
+    /// Pin nothing, reuse nothing
+    #[arg(long, help_heading = "Pins")]
+    no_pin: bool,
+    /// When a pinned map is not what the object declares (this version: fail)
+    #[arg(long, value_name = "WHAT", default_value = "fail", value_parser = ["fail", "replace", "migrate"], help_heading = "Pins")]
+    on_mismatch: String,
+    /// Take map NAME from the pin PATH instead of creating it
+    #[arg(long, value_name = "NAME=PATH", value_parser = name_and_path, help_heading = "Pins")]
+    reuse: Vec<(String, PathBuf)>,
+    /// Only this program, and what it needs (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Choosing")]
+    program: Vec<String>,
+    /// Only the programs of this section (repeatable)
+    #[arg(long, value_name = "NAME", help_heading = "Choosing")]
+    section: Vec<String>,
+    /// Program type for sections whose name says nothing: a SEC() name such as `tc`, or libbpf's name of a type
+    #[arg(long = "type", value_name = "NAME", value_parser = default_type, help_heading = "Choosing")]
+    default_type: Option<DefaultType>,
+    /// `map.NAME.max_entries=N` or `var.NAME=VALUE` (repeatable)
+    #[arg(long, value_name = "WHAT=VALUE", value_parser = edit::Edit::parse, help_heading = "Choosing")]
+    set: Vec<edit::Edit>,
+    /// Kernel BTF to relocate against (not in this version)
+    #[arg(long, value_name = "PATH", help_heading = "Loading")]
+    btf: Option<PathBuf>,
+    /// How many programs to load at once [default: the CPUs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Loading")]
+    jobs: Option<u16>,
+    /// What to ask of the verifier: 0 says why it refuses, 1 and 2 say more
+    #[arg(long, value_name = "0|1|2", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2), help_heading = "Loading")]
+    log_level: u32,
+}
+
+/// An object, read.
+pub(crate) struct Object {
+    pub(crate) spec: Spec,
+    /// How long reading the file and parsing it took.
+    pub(crate) parse_time: Duration,
+}
+
+impl ReadArgs {
+    /// Reads and parses a file.
+    pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
+        let start = Instant::now();
+        let bytes = std::fs::read(path).map_err(|error| cannot_read(path, &error))?;
+        let options =
+            ParseOptions { name: object_name(path), relaxed: self.relaxed, dialect: self.dialect };
+        let spec = onebpf::parse(&bytes, &options)
+            .map_err(|error| Failure::from(report::of_object(&error)).about(path))?;
+        Ok(Object { spec, parse_time: start.elapsed() })
+    }
+}
+
+impl LoadArgs {
+    /// Reads and parses a file, and changes it as `--set` says.
+    pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
+        let mut object = self.read.object(path)?;
+        for edit in &self.set {
+            edit.apply(&mut object.spec).map_err(|failure| failure.about(path))?;
+        }
+        Ok(object)
+    }
+
+    /// The options of the library. Fails for those that this version cannot honour.
+    pub(crate) fn options(&self) -> Outcome<Options> {
+        refuse_btf(self.btf.as_deref())?;
+        if self.on_mismatch != "fail" {
+            return Err(Failure::Usage(format!(
+                "`--on-mismatch {}`: this version can only refuse to load (`fail`)",
+                self.on_mismatch
+            )));
+        }
+        Ok(Options {
+            programs: self.program.clone(),
+            sections: self.section.clone(),
+            default_type: self.default_type,
+            pins: PinOptions {
+                root: self.pin_root.clone(),
+                layout: self.layout,
+                everything_under: self.pin.clone(),
+                disabled: self.no_pin,
+                ..PinOptions::default()
+            },
+            reuse: self.reuse.iter().cloned().collect(),
+            log_level: self.log_level,
+            jobs: self.jobs.map_or(0, usize::from),
+        })
+    }
+
+    /// Whether the pins of the object are left alone.
+    pub(crate) fn pins_everything(&self) -> bool {
+        self.pin.is_some()
+    }
+}
+
+/// CO-RE relocations are listed but not applied: say so instead of loading against the wrong kernel.
+pub(crate) fn refuse_btf(btf: Option<&Path>) -> Outcome {
+    match btf {
+        None => Ok(()),
+        Some(_) => Err(Failure::Usage(
+            "`--btf`: this version lists CO-RE relocations and does not apply them".to_owned(),
+        )),
+    }
+}
+
+/// A file that cannot be read.
+pub(crate) fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new("E0901", format!("`{}` cannot be read: {}", path.display(), reason(error)))
+}
+
+/// What the system says, without Rust's `(os error 2)`.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// libbpf's name of an object: the file's name up to its first dot (libbpf `bpf_object__new`).
+fn object_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+const DIALECTS: [(&str, Dialect); 4] = [
+    ("btf", Dialect::Btf),
+    ("btf-values", Dialect::BtfValues),
+    ("bpf_map_def", Dialect::BpfMapDef),
+    ("bpf_elf_map", Dialect::BpfElfMap),
+];
+
+fn dialects() -> impl TypedValueParser<Value = Dialect> {
+    PossibleValuesParser::new(DIALECTS.map(|(name, _)| name)).map(|typed| {
+        DIALECTS.iter().find(|(name, _)| *name == typed).map_or(Dialect::Btf, |(_, dialect)| *dialect)
+    })
+}
+
+fn layouts() -> impl TypedValueParser<Value = PinLayout> {
+    PossibleValuesParser::new(["libbpf", "iproute2"])
+        .map(|typed| if typed == "iproute2" { PinLayout::Iproute2 } else { PinLayout::Libbpf })
+}
+
+fn name_and_path(typed: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = typed.split_once('=').ok_or("it has the form NAME=PATH")?;
+    if name.is_empty() || path.is_empty() {
+        return Err("it has the form NAME=PATH".to_owned());
+    }
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+/// A `SEC()` name first, for it says how the program attaches; else a bare program type.
+fn default_type(typed: &str) -> Result<DefaultType, String> {
+    if let Some((rule, _)) = SectionRule::find(typed) {
+        return Ok(DefaultType { kind: rule.kind, attach: rule.attach });
+    }
+    let kind = ProgramType::from_name(typed).filter(|kind| *kind != ProgramType::UNSPEC);
+    kind.map(|kind| DefaultType { kind, attach: AttachType(0) }).ok_or_else(|| {
+        "neither a section name such as `xdp` or `tc`, nor a program type such as `sched_cls`".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_named_like_libbpf_names_it() {
+        assert_eq!(object_name(Path::new("dir/flows.bpf.o")), "flows");
+        assert_eq!(object_name(Path::new("flows")), "flows");
+    }
+
+    #[test]
+    fn reuse_wants_a_name_and_a_path() {
+        assert_eq!(name_and_path("a=/b"), Ok(("a".to_owned(), PathBuf::from("/b"))));
+        assert!(name_and_path("a").is_err() && name_and_path("=b").is_err() && name_and_path("a=").is_err());
+    }
+
+    #[test]
+    fn types_are_known_by_section_and_by_libbpfs_name() {
+        assert_eq!(default_type("tc").map(|found| found.kind.0), Ok(3));
+        assert_eq!(default_type("sched_act").map(|found| found.kind.0), Ok(4));
+        assert!(default_type("nonsense").is_err() && default_type("unspec").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Where words go: the result to standard output, everything else to standard error.
+
+use crate::args::{ColorChoice, Global};
+use crate::exit::Outcome;
+use crate::table::Table;
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+/// The two streams of a run and how to write to them.
+pub(crate) struct Out {
+    pub(crate) json: bool,
+    pub(crate) verbose: bool,
+    width: u16,
+    color: bool,
+    error_color: bool,
+    stdout: BufWriter<Stdout>,
+}
+
+/// How messages are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    pub(crate) color: bool,
+    pub(crate) width: u16,
+}
+
+impl Out {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self {
+            json: global.json,
+            verbose: global.verbose,
+            width: terminal_width(),
+            color: use_color(global.color, io::stdout().is_terminal()),
+            error_color: use_color(global.color, io::stderr().is_terminal()),
+            stdout: BufWriter::new(io::stdout()),
+        }
+    }
+
+    /// Columns of the terminal.
+    pub(crate) fn width(&self) -> u16 {
+        self.width
+    }
+
+    /// How standard error is drawn.
+    pub(crate) fn style(&self) -> Style {
+        Style { color: self.error_color, width: self.width }
+    }
+
+    /// One line of the result.
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Outcome {
+        Ok(writeln!(self.stdout, "{line}")?)
+    }
+
+    /// An empty line and a heading.
+    pub(crate) fn heading(&mut self, title: impl fmt::Display) -> Outcome {
+        let title = self.bold(title);
+        Ok(writeln!(self.stdout, "\n{title}")?)
+    }
+
+    /// A table, indented under its heading.
+    pub(crate) fn table(&mut self, table: &Table) -> Outcome {
+        for line in table.lines(self.width) {
+            writeln!(self.stdout, "{line}")?;
+        }
+        Ok(())
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Outcome {
+        Ok(self.stdout.write_all(bytes)?)
+    }
+
+    /// The JSON document.
+    pub(crate) fn json(&mut self, document: &impl serde::Serialize) -> Outcome {
+        serde_json::to_writer_pretty(&mut self.stdout, document).map_err(io::Error::from)?;
+        Ok(writeln!(self.stdout)?)
+    }
+
+    /// A message for the person at the terminal.
+    pub(crate) fn say(&self, message: &str) {
+        let _ = writeln!(io::stderr(), "{}", message.trim_end_matches('\n'));
+    }
+
+    /// Bold on a terminal.
+    pub(crate) fn bold(&self, text: impl fmt::Display) -> String {
+        self.paint("1", text)
+    }
+
+    /// Faint on a terminal.
+    pub(crate) fn dim(&self, text: impl fmt::Display) -> String {
+        self.paint("2", text)
+    }
+
+    /// Writes what is buffered.
+    pub(crate) fn finish(&mut self) -> Outcome {
+        Ok(self.stdout.flush()?)
+    }
+
+    fn paint(&self, code: &str, text: impl fmt::Display) -> String {
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    }
+}
+
+/// COLUMNS, else the terminal's width, else 100: a file or a pipe has no width of its own.
+fn terminal_width() -> u16 {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || terminal_size::terminal_size().map(|(width, _)| width.0);
+    columns.or_else(terminal).unwrap_or(100).clamp(40, 400)
+}
+
+fn use_color(choice: ColorChoice, terminal: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}

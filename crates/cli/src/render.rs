@@ -1,0 +1,109 @@
+//! Errors as rustc shows them.
+
+use crate::out::Style;
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
+use onebpf::Report;
+use onebpf::object::{SourceLine, Warning};
+use std::path::Path;
+
+/// An error with its place, its source line, notes and hints.
+pub(crate) fn report(report: &Report, file: Option<&Path>, style: Style) -> String {
+    let mut title = Level::ERROR.primary_title(&report.message);
+    if !report.code.is_empty() {
+        title = title.id(report.code);
+    }
+    let mut main = Group::with_title(title);
+    if let Some(place) = place(&report.place, file) {
+        main = main.element(Origin::path(place));
+    }
+    if let Some(source) = &report.place.source {
+        main = main.element(snippet(source));
+    }
+    let notes = report.notes.iter().map(|note| Level::NOTE.message(wrap(note, style.width)));
+    main = main.elements(notes.map(Element::from));
+    let mut groups = vec![main];
+    if !report.log_tail.is_empty() {
+        let said = Level::NOTE.secondary_title("what the verifier said last");
+        groups.push(Group::with_title(said).element(words(&report.log_tail)));
+    }
+    let mut hints: Vec<String> = report.hints.clone();
+    if !report.code.is_empty() {
+        hints.push(format!("see `onebpf explain {}`", report.code));
+    }
+    let helps = hints.iter().map(|hint| Level::HELP.secondary_title(wrap(hint, style.width)));
+    groups.extend(helps.map(Group::with_title));
+    renderer(style).render(&groups)
+}
+
+/// A warning on a line or two.
+pub(crate) fn warning(warning: &Warning, file: Option<&Path>, style: Style) -> String {
+    let mut group = Group::with_title(Level::WARNING.primary_title(&warning.message).id(&warning.code));
+    if let Some(place) = place(&warning.place, file) {
+        group = group.element(Origin::path(place));
+    }
+    renderer(style).render(&[group])
+}
+
+fn renderer(style: Style) -> Renderer {
+    let renderer = if style.color { Renderer::styled() } else { Renderer::plain() };
+    renderer.term_width(usize::from(style.width)).decor_style(DecorStyle::Ascii)
+}
+
+/// `flows.bpf.o[.maps+0x20] <flows>`; nothing if nothing is known.
+fn place(place: &onebpf::object::Place, file: Option<&Path>) -> Option<String> {
+    let within = onebpf::object::Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
+    let mut text = file.map(|file| file.display().to_string()).unwrap_or_default();
+    if !within.is_empty() {
+        text = if text.is_empty() { within } else { format!("{text}[{within}]") };
+    }
+    let names = onebpf::object::Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
+    text.push_str(if text.is_empty() { names.trim_start() } else { &names });
+    (!text.is_empty()).then_some(text)
+}
+
+/// The line of C with a caret at its column.
+fn snippet(source: &SourceLine) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
+    let text = source.text.trim_end();
+    let column = (source.column.max(1) as usize - 1).min(text.len());
+    let start = (0..=column).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let rest = text.get(start..).unwrap_or_default();
+    // Not known: the whole statement. Known: the word that begins there.
+    let length = if source.column == 0 {
+        rest.len()
+    } else {
+        rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()).max(rest.chars().next().map_or(0, char::len_utf8))
+    };
+    Snippet::source(text)
+        .line_start(source.line as usize)
+        .path(source.file.as_str())
+        .annotation(AnnotationKind::Primary.span(start..start + length))
+}
+
+/// Lines without numbers.
+fn words(lines: &[String]) -> Snippet<'static, annotate_snippets::Annotation<'static>> {
+    Snippet::source(lines.join("\n")).line_numbering(false).fold(false)
+}
+
+/// Breaks long text between words, so that notes read well in 80 columns.
+fn wrap(text: &str, width: u16) -> String {
+    let room = usize::from(width).saturating_sub(12).max(30);
+    text.lines().map(|line| wrap_line(line, room)).collect::<Vec<_>>().join("\n")
+}
+
+fn wrap_line(line: &str, room: usize) -> String {
+    let mut wrapped = String::new();
+    let mut column = 0;
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > room {
+            wrapped.push('\n');
+            column = 0;
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += length;
+    }
+    wrapped
+}
