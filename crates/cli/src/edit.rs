@@ -50,7 +50,7 @@ fn set_variable(spec: &mut Spec, name: &str, text: &str) -> Outcome {
     };
     let types = spec.btf.as_ref().zip(variable.btf);
     let bytes = value::encode(types, text, variable.size as usize, spec.endian)
-        .map_err(|why| Failure::new("E0904", format!("variable `{name}`: {why}")))?;
+        .map_err(|why| Failure::new("E0902", format!("variable `{name}`: {why}")))?;
     let (start, map) = (variable.offset as usize, variable.map.clone());
     let Some(map) = spec.maps.get_mut(&map) else {
         return Err(missing("map", &map, spec.maps.keys()));
@@ -59,11 +59,11 @@ fn set_variable(spec: &mut Spec, name: &str, text: &str) -> Outcome {
         map.contents = Contents::Data(vec![0; map.value.size as usize]);
     }
     let Contents::Data(data) = &mut map.contents else {
-        return Err(Failure::new("E0904", format!("variable `{name}` is not in a data map")));
+        return Err(Failure::new("E0902", format!("variable `{name}` is not in a data map")));
     };
     match data.get_mut(start..start.saturating_add(bytes.len())) {
         Some(place) => place.copy_from_slice(&bytes),
-        None => return Err(Failure::new("E0904", format!("variable `{name}` lies outside map `{}`", map.name))),
+        None => return Err(Failure::new("E0902", format!("variable `{name}` lies outside map `{}`", map.name))),
     }
     Ok(())
 }
@@ -71,7 +71,7 @@ fn set_variable(spec: &mut Spec, name: &str, text: &str) -> Outcome {
 /// There is no such thing: says which there are.
 pub(crate) fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Failure {
     let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
-    let failure = Failure::new("E0903", format!("there is no {what} `{name}` in this object"));
+    let failure = Failure::new("E0301", format!("there is no {what} `{name}` in this object"));
     if known.is_empty() {
         return failure.hint(format!("the object has no {what}s"));
     }

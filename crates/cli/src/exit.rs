@@ -81,7 +81,7 @@ impl From<std::io::Error> for Failure {
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::Closed;
         }
-        Self::new("E0902", format!("standard output cannot be written: {error}"))
+        Self::new("E0901", format!("standard output cannot be written: {error}"))
     }
 }
 

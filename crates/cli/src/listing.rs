@@ -13,6 +13,8 @@ pub(crate) struct Listing<'a> {
     pub(crate) insns: &'a [Insn],
     /// What instructions refer to, by name.
     pub(crate) refs: BTreeMap<u32, String>,
+    /// CO-RE records, in the order of the instructions.
+    pub(crate) core: Vec<(u32, String)>,
     /// Source lines, in the order of the instructions.
     pub(crate) lines: &'a [LineInfo],
     /// Where functions begin.
@@ -35,11 +37,21 @@ impl Listing<'_> {
                     source(btf, line, out)?;
                 }
             }
-            if std::mem::replace(&mut upper_half, insn.is_ld_imm64() && !upper_half) {
+            if upper_half {
+                upper_half = false;
                 continue;
             }
+            upper_half = insn.is_ld_imm64();
             let target = self.refs.get(&(at as u32)).map(String::as_str);
-            out.line(format_args!("  {at:>width$}: {}", text_with(*insn, self.insns.get(at + 1).copied(), target)))?;
+            let text = text_with(*insn, self.insns.get(at + 1).copied(), target);
+            let notes: Vec<&str> =
+                self.core.iter().filter(|(of, _)| *of as usize == at).map(|(_, note)| note.as_str()).collect();
+            if notes.is_empty() {
+                out.line(format_args!("  {at:>width$}: {text}"))?;
+            } else {
+                let notes = out.dim(format_args!("; {}", notes.join(", ")));
+                out.line(format_args!("  {at:>width$}: {text:<32} {notes}"))?;
+            }
         }
         Ok(())
     }

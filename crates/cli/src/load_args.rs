@@ -141,7 +141,7 @@ pub(crate) fn refuse_btf(btf: Option<&Path>) -> Outcome {
 
 /// A file that cannot be read.
 pub(crate) fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new("E0901", format!("`{}` cannot be read: {}", path.display(), reason(error)))
+    Failure::new("E0313", format!("`{}` cannot be read: {}", path.display(), reason(error)))
 }
 
 /// What the system says, without Rust's `(os error 2)`.
@@ -151,7 +151,7 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
 }
 
 /// libbpf's name of an object: the file's name up to its first dot (libbpf `bpf_object__new`).
-fn object_name(path: &Path) -> String {
+pub(crate) fn object_name(path: &Path) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     name.split('.').next().unwrap_or_default().to_owned()
 }

@@ -3,14 +3,19 @@
 
 mod args;
 mod cmd;
+mod core_path;
+mod edit;
 mod errors;
 mod exit;
+mod listing;
 mod load_args;
 mod names;
 mod out;
 mod render;
 mod report;
 mod table;
+mod target;
+mod value;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -63,10 +63,10 @@ pub(crate) fn of_btf(error: &onebpf::btf::Error) -> Report {
 }
 
 /// A refused kernel operation, as a report.
-pub(crate) fn of_kernel(what: &str, error: onebpf::sys::Error) -> Report {
+pub(crate) fn of_kernel(code: &'static str, what: &str, error: onebpf::sys::Error) -> Report {
     Report {
-        code: "E0906",
-        message: format!("{what}: {} says {}", error.op, error.errno),
+        code,
+        message: format!("{what}: {error}"),
         errno: Some(error.errno),
         ..Report::default()
     }

@@ -279,7 +279,8 @@ fn functions(spec: &Spec, out: &mut Out) -> Outcome {
     for function in &spec.functions {
         out.heading(format_args!("{} in {}+{:#x}", function.name, function.section, function.offset))?;
         let refs = function.refs.iter().map(|(insn, wanted)| (*insn, listing::target(spec, wanted))).collect();
-        let listing = Listing { insns: &function.insns, refs, lines: &function.lines, functions: Vec::new() };
+        let listing =
+            Listing { insns: &function.insns, refs, core: Vec::new(), lines: &function.lines, functions: Vec::new() };
         listing.print(spec.btf.as_ref(), out)?;
     }
     Ok(())

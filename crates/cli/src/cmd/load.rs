@@ -1,0 +1,172 @@
+//! `onebpf load`: the object into the running kernel, all or nothing.
+
+use crate::exit::{Failure, Outcome};
+use crate::load_args::LoadArgs;
+use crate::out::Out;
+use crate::render;
+use crate::report::ErrorJson;
+use crate::table::Table;
+use crate::value::hex;
+use onebpf::{Counting, Kernel, Linux, Loaded};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Load an object: create, load, fill, pin, all or nothing.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// A compiled BPF object
+    file: PathBuf,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+#[derive(Default, Serialize)]
+struct Document {
+    ok: bool,
+    maps: Vec<MapJson>,
+    programs: Vec<ProgramJson>,
+    timings: Timings,
+    error: Option<ErrorJson>,
+}
+
+#[derive(Serialize)]
+struct MapJson {
+    name: String,
+    id: u32,
+    reused: bool,
+    pinned: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct ProgramJson {
+    name: String,
+    id: u32,
+    tag: String,
+    pinned: Option<PathBuf>,
+    load_ns: u64,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+struct Timings {
+    parse_ns: u64,
+    observe_ns: u64,
+    plan_ns: u64,
+    apply_ns: u64,
+    kernel_ns: u64,
+    syscalls: u64,
+}
+
+pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
+    let options = args.load.options()?;
+    let mut document = Document::default();
+    let result = load(args, &options, &mut document.timings, out);
+    let loaded = match result.and_then(|loaded| describe(&loaded, &mut document).map(|()| loaded)) {
+        Ok(loaded) => loaded,
+        Err(failure) => return Err(failed(failure.about(&args.file), document, out)),
+    };
+    document.ok = true;
+    if out.json {
+        out.json(&document)?;
+    } else {
+        print(&document, out)?;
+        if document.programs.iter().all(|program| program.pinned.is_none())
+            && document.maps.iter().all(|map| map.pinned.is_none())
+        {
+            out.say("note: nothing is pinned, so all of this is gone again; `--pin DIR` keeps it");
+        }
+    }
+    // Programs and maps live until here: what is not pinned goes now.
+    drop(loaded);
+    Ok(())
+}
+
+fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &Out) -> Outcome<Loaded> {
+    let object = args.load.object(&args.file)?;
+    timings.parse_ns = nanos(object.parse_time);
+    if !out.json {
+        for warning in &object.spec.warnings {
+            out.say(&render::warning(warning, Some(&args.file), out.style()));
+        }
+    }
+    let counting = Arc::new(Counting::new(Arc::new(Linux)));
+    let kernel: Arc<dyn Kernel> = counting.clone();
+    let result = onebpf::load_spec(&kernel, &object.spec, options);
+    timings.kernel_ns = nanos(counting.time());
+    timings.syscalls = counting.calls();
+    Ok(result?)
+}
+
+fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
+    for (name, map) in &loaded.maps {
+        document.maps.push(MapJson {
+            name: name.clone(),
+            id: map.info()?.id,
+            reused: map.reused(),
+            pinned: map.pinned().map(PathBuf::from),
+        });
+    }
+    for (name, program) in &loaded.programs {
+        let info = program.info()?;
+        document.programs.push(ProgramJson {
+            name: name.clone(),
+            id: info.id,
+            tag: hex(&info.tag),
+            pinned: program.pinned().map(PathBuf::from),
+            load_ns: nanos(program.load_time()),
+        });
+    }
+    Ok(())
+}
+
+/// On failure nothing is left behind: the document names no map and no program.
+fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
+    let Failure::Failed { report, .. } = &failure else { return failure };
+    if !out.json {
+        return failure;
+    }
+    document.maps.clear();
+    document.programs.clear();
+    document.error = Some(ErrorJson::from(&**report));
+    match out.json(&document) {
+        Ok(()) => failure.told(),
+        Err(closed) => closed,
+    }
+}
+
+fn print(document: &Document, out: &mut Out) -> Outcome {
+    let pinned = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let mut maps = Table::new(&["map", ">id", "state", "pinned"]);
+    for map in &document.maps {
+        let state = if map.reused { "reused" } else { "created" };
+        maps.row([map.name.clone(), map.id.to_string(), state.to_owned(), pinned(&map.pinned)]);
+    }
+    let mut programs = Table::new(&["program", ">id", "tag", ">time", "pinned"]);
+    for program in &document.programs {
+        let time = format!("{} us", program.load_ns.div_ceil(1000));
+        let path = pinned(&program.pinned);
+        programs.row([program.name.clone(), program.id.to_string(), program.tag.clone(), time, path]);
+    }
+    if !maps.is_empty() {
+        out.table(&maps)?;
+    }
+    if !maps.is_empty() && !programs.is_empty() {
+        out.line("")?;
+    }
+    if !programs.is_empty() {
+        out.table(&programs)?;
+    }
+    if out.verbose {
+        let Timings { parse_ns, observe_ns, plan_ns, apply_ns, kernel_ns, syscalls } = document.timings;
+        let us = |ns: u64| ns.div_ceil(1000);
+        let (parse, observe, plan, apply) = (us(parse_ns), us(observe_ns), us(plan_ns), us(apply_ns));
+        let times = format!("parse {parse} us, observe {observe} us, plan {plan} us, apply {apply} us");
+        out.line(format_args!("\n{times}; {syscalls} kernel operations in {} us", us(kernel_ns)))?;
+    }
+    Ok(())
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,133 @@
+//! `map dump`: keys and values by their BTF types, else in hex.
+
+use super::show::MapJson;
+use super::{Opened, decoded};
+use crate::exit::{Failure, Outcome};
+use crate::out::Out;
+use crate::report::of_kernel;
+use crate::value::hex;
+use onebpf::Kernel;
+use onebpf::btf::Value;
+use onebpf::sys::Errno;
+use serde::Serialize;
+use std::os::fd::AsFd;
+
+/// One entry in JSON.
+#[derive(Serialize)]
+pub(super) struct Entry {
+    key_hex: String,
+    key: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<CpuValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<i128>,
+}
+
+/// One CPU's value.
+#[derive(Serialize)]
+struct CpuValue {
+    cpu: usize,
+    value_hex: String,
+    value: Option<Value>,
+}
+
+/// Every entry. The map may change meanwhile: what is gone when it is looked up is left out.
+pub(super) fn dump(kernel: &dyn Kernel, map: &Opened, out: &mut Out) -> Outcome {
+    if map.info.key_size == 0 {
+        return Err(Failure::new("E0409", format!("a {} map has no keys to walk", map.kind())));
+    }
+    if out.json {
+        let head = serde_json::to_string(&MapJson::from(&map.info)).map_err(std::io::Error::from)?;
+        out.line(format_args!("{{\"map\": {head},\n\"entries\": ["))?;
+    }
+    let mut count = 0usize;
+    walk(kernel, map, |key, value| {
+        let entry = Entry::new(map, key, value)?;
+        count += 1;
+        if !out.json {
+            return entry.print(out);
+        }
+        let comma = if count == 1 { "" } else { "," };
+        let text = serde_json::to_string(&entry).map_err(std::io::Error::from)?;
+        out.line(format_args!("{comma}{text}"))
+    })?;
+    if out.json {
+        return out.line("]}");
+    }
+    out.finish()?;
+    out.say(&format!("{count} {}", if count == 1 { "entry" } else { "entries" }));
+    Ok(())
+}
+
+fn walk(kernel: &dyn Kernel, map: &Opened, mut entry: impl FnMut(&[u8], &[u8]) -> Outcome) -> Outcome {
+    let fd = map.fd.as_fd();
+    let refused = |error| Failure::from(of_kernel("E0409", &format!("walking the {} map", map.kind()), error));
+    let mut key: Option<Vec<u8>> = None;
+    let mut value = vec![0; map.value_buffer];
+    // A map that keeps changing could be walked for ever: twice its size is enough.
+    for _ in 0..u64::from(map.info.max_entries).saturating_mul(2).max(1) {
+        let mut next = vec![0; map.info.key_size as usize];
+        if !kernel.map_next_key(fd, key.as_deref(), &mut next).map_err(refused)? {
+            break;
+        }
+        match kernel.map_lookup(fd, &next, &mut value, 0) {
+            Ok(()) => entry(&next, &value)?,
+            Err(error) if error.errno == Errno::NOENT => {}
+            Err(error) => return Err(refused(error)),
+        }
+        key = Some(next);
+    }
+    Ok(())
+}
+
+impl Entry {
+    pub(super) fn new(map: &Opened, key: &[u8], value: &[u8]) -> Outcome<Self> {
+        let mut entry = Self {
+            key_hex: hex(key),
+            key: decoded(map.key_type(), key)?,
+            value_hex: None,
+            value: None,
+            values: Vec::new(),
+            total: None,
+        };
+        let size = map.info.value_size as usize;
+        if map.is_per_cpu() && size > 0 {
+            for (cpu, bytes) in value.chunks_exact(size.next_multiple_of(8)).enumerate() {
+                let bytes = bytes.get(..size).unwrap_or_default();
+                entry.values.push(CpuValue { cpu, value_hex: hex(bytes), value: decoded(map.value_type(), bytes)? });
+            }
+            entry.total = total(&entry.values);
+        } else {
+            entry.value_hex = Some(hex(value));
+            entry.value = decoded(map.value_type(), value)?;
+        }
+        Ok(entry)
+    }
+
+    pub(super) fn print(&self, out: &mut Out) -> Outcome {
+        let shown = |value: &Option<Value>, hex: &str| {
+            value.as_ref().map_or_else(|| format!("hex:{hex}"), ToString::to_string)
+        };
+        let key = out.bold(shown(&self.key, &self.key_hex));
+        if let Some(hex) = &self.value_hex {
+            return out.line(format_args!("{key}: {}", shown(&self.value, hex)));
+        }
+        out.line(format_args!("{key}:"))?;
+        for value in &self.values {
+            out.line(format_args!("  cpu{}: {}", value.cpu, shown(&value.value, &value.value_hex)))?;
+        }
+        self.total.map_or(Ok(()), |total| out.line(format_args!("  total: {total}")))
+    }
+}
+
+/// The sum over the CPUs, if the values are integers.
+fn total(values: &[CpuValue]) -> Option<i128> {
+    values.iter().try_fold(0i128, |sum, value| match value.value {
+        Some(Value::Int(number)) => sum.checked_add(number),
+        _ => None,
+    })
+}

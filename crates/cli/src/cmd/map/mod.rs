@@ -1,0 +1,139 @@
+//! `onebpf map`: maps in the kernel.
+
+mod change;
+mod dump;
+mod show;
+
+use crate::exit::{Failure, Outcome};
+use crate::out::Out;
+use crate::report::{of_btf, of_kernel};
+use crate::target::Target;
+use onebpf::btf::{Btf, TypeId, Value, ValueStyle};
+use onebpf::sys::{MapInfo, ObjectKind};
+use onebpf::{Kernel, Linux};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// What to do with maps.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Verb {
+    /// All maps of this kernel
+    List,
+    /// One map: type, sizes, flags, BTF
+    Show(One),
+    /// All keys and values, by their BTF types
+    Dump(One),
+    /// The value of a key
+    Lookup(WithKey),
+    /// Write a value: `map update flows KEY VALUE`; a program or map array takes a program or map
+    Update(WithKey),
+    /// Remove a key
+    Delete(WithKey),
+    /// Pin a map: `map pin flows /sys/fs/bpf/flows`
+    Pin(WithPath),
+}
+
+/// One map.
+#[derive(clap::Args, Debug)]
+pub(crate) struct One {
+    /// NAME, `id N` or a pinned PATH
+    #[arg(required = true, num_args = 1..=2, value_name = "MAP")]
+    words: Vec<String>,
+}
+
+/// One map and keys or values in it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Keys and values are typed by their BTF type: 12, -1, 0xff, true, an enumerator, text for a char \
+                        array,\nJSON for structs ('{\"packets\": 1}'), or raw bytes as hex:00ff0011.")]
+pub(crate) struct WithKey {
+    /// NAME, `id N` or a pinned PATH; then the key, and for `update` the value
+    #[arg(required = true, num_args = 2..=4, value_name = "MAP KEY [VALUE]", allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+/// One map and where to pin it.
+#[derive(clap::Args, Debug)]
+pub(crate) struct WithPath {
+    /// NAME, `id N` or a pinned PATH
+    #[arg(required = true, num_args = 1..=2, value_name = "MAP")]
+    words: Vec<String>,
+    /// Where to pin it
+    #[arg(required = true)]
+    path: PathBuf,
+}
+
+pub(crate) fn run(verb: &Verb, out: &mut Out) -> Outcome {
+    let kernel = Linux;
+    match verb {
+        Verb::List => show::list(&kernel, out),
+        Verb::Show(one) => show::one(&Opened::new(&kernel, &one.words)?.0, out),
+        Verb::Dump(one) => dump::dump(&kernel, &Opened::new(&kernel, &one.words)?.0, out),
+        Verb::Lookup(args) => change::lookup(&kernel, &args.words, out),
+        Verb::Update(args) => change::update(&kernel, &args.words),
+        Verb::Delete(args) => change::delete(&kernel, &args.words),
+        Verb::Pin(args) => {
+            let (map, _) = Opened::new(&kernel, &args.words)?;
+            let refused = |error| of_kernel("E0406", &format!("pinning at `{}`", args.path.display()), error);
+            Ok(kernel.pin(map.fd.as_fd(), &args.path).map_err(refused)?)
+        }
+    }
+}
+
+/// A map in the kernel, with all that is known of it.
+struct Opened {
+    fd: OwnedFd,
+    info: MapInfo,
+    btf: Option<Btf>,
+    /// Bytes that a look-up moves.
+    value_buffer: usize,
+}
+
+impl Opened {
+    /// Opens the map that the words begin with; returns the other words.
+    fn new<'w>(kernel: &dyn Kernel, words: &'w [String]) -> Outcome<(Self, &'w [String])> {
+        let (target, rest) = Target::split(words)?;
+        let fd = target.open(kernel, ObjectKind::Map)?;
+        Ok((Self::from_fd(kernel, fd)?, rest))
+    }
+
+    fn from_fd(kernel: &dyn Kernel, fd: OwnedFd) -> Outcome<Self> {
+        let info = kernel.map_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the map's properties", error))?;
+        let host = kernel.host().map_err(|error| of_kernel("E0408", "this host", error))?;
+        let btf = map_btf(kernel, &info);
+        Ok(Self { value_buffer: info.value_buffer_size(host.possible_cpus), fd, info, btf })
+    }
+
+    /// Whether each CPU has a value of its own.
+    fn is_per_cpu(&self) -> bool {
+        self.value_buffer > self.info.value_size.max(4) as usize
+            || matches!(self.kind().as_str(), "percpu_hash" | "percpu_array" | "lru_percpu_hash" | "percpu_cgroup_storage")
+    }
+
+    fn kind(&self) -> String {
+        onebpf::object::MapType(self.info.map_type).to_string()
+    }
+
+    fn key_type(&self) -> Option<(&Btf, TypeId)> {
+        self.btf.as_ref().zip(Some(TypeId(self.info.btf_key_type)).filter(|id| id.0 != 0))
+    }
+
+    fn value_type(&self) -> Option<(&Btf, TypeId)> {
+        self.btf.as_ref().zip(Some(TypeId(self.info.btf_value_type)).filter(|id| id.0 != 0))
+    }
+}
+
+/// The BTF that a map was made with. Without it a dump is hex, so a failure is no reason to stop.
+fn map_btf(kernel: &dyn Kernel, info: &MapInfo) -> Option<Btf> {
+    if info.btf_id == 0 {
+        return None;
+    }
+    let fd = kernel.open_id(ObjectKind::Btf, info.btf_id).ok()?;
+    Btf::from_vec(kernel.btf_info(fd.as_fd()).ok()?.data).ok()
+}
+
+/// Bytes by their type.
+fn decoded(types: Option<(&Btf, TypeId)>, bytes: &[u8]) -> Outcome<Option<Value>> {
+    let Some((btf, id)) = types else { return Ok(None) };
+    let value = btf.render_value(id, bytes, &ValueStyle::default());
+    Ok(Some(value.map_err(|error| Failure::from(of_btf(&error)))?))
+}
