@@ -52,15 +52,15 @@ pub(crate) enum Verb {
     /// What an object holds: maps, programs, variables, externs, CO-RE relocations, warnings
     Inspect(cmd::inspect::Args),
     /// The final instructions of each program, as the kernel would get them, and what they refer to
-//     Relocate(cmd::relocate::Args),
+    Relocate(cmd::relocate::Args),
     /// What this host offers: features, limits, CPUs, kernel release, BTF
-//     Facts(cmd::facts::Args),
+    Facts(cmd::facts::Args),
     /// The steps that `load` would take, and how they differ from what is pinned now
-//     Plan(cmd::plan::Args),
+    Plan(cmd::plan::Args),
     /// Load an object: create, load, fill, pin, all or nothing
-//     Load(cmd::load::Args),
+    Load(cmd::load::Args),
     /// Load each program alone and keep nothing: verdict, instructions, states, stack, time
-//     Verify(cmd::verify::Args),
+    Verify(cmd::verify::Args),
     /// List, show, dump, look up, update, delete from, and pin maps
     #[command(subcommand)]
     Map(cmd::map::Verb),

@@ -6,7 +6,8 @@ use onebpf::btf::{Btf, CoreRelo, Def, TypeId};
 pub(crate) fn text(btf: &Btf, relo: &CoreRelo) -> String {
     let root = root(btf, relo.type_id);
     let access = btf.string(relo.access_str_off).unwrap_or_default();
-    members(btf, relo.type_id, access).map_or_else(|| format!("{root} {access}"), |path| format!("{root}{path}"))
+    members(btf, relo.type_id, access)
+        .map_or_else(|| format!("{root} {access}"), |path| format!("{root}{path}"))
 }
 
 /// The type that an access starts from, without its body.

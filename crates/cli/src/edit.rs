@@ -63,7 +63,9 @@ fn set_variable(spec: &mut Spec, name: &str, text: &str) -> Outcome {
     };
     match data.get_mut(start..start.saturating_add(bytes.len())) {
         Some(place) => place.copy_from_slice(&bytes),
-        None => return Err(Failure::new("E0902", format!("variable `{name}` lies outside map `{}`", map.name))),
+        None => {
+            return Err(Failure::new("E0902", format!("variable `{name}` lies outside map `{}`", map.name)));
+        }
     }
     Ok(())
 }
@@ -89,7 +91,14 @@ mod tests {
         assert_eq!(Edit::parse("map.obj.rodata.max_entries=0x10"), entries("obj.rodata", 16));
         let variable = Edit::Variable { name: "debug".to_owned(), value: "a=b".to_owned() };
         assert_eq!(Edit::parse("var.debug=a=b"), Ok(variable));
-        for bad in ["", "x=1", "map.flows=1", "map.flows.max_entries=-1", "map.flows.max_entries=4294967296", "var.=1"] {
+        for bad in [
+            "",
+            "x=1",
+            "map.flows=1",
+            "map.flows.max_entries=-1",
+            "map.flows.max_entries=4294967296",
+            "var.=1",
+        ] {
             assert!(Edit::parse(bad).is_err(), "{bad}");
         }
     }

@@ -44,8 +44,12 @@ impl Listing<'_> {
             upper_half = insn.is_ld_imm64();
             let target = self.refs.get(&(at as u32)).map(String::as_str);
             let text = text_with(*insn, self.insns.get(at + 1).copied(), target);
-            let notes: Vec<&str> =
-                self.core.iter().filter(|(of, _)| *of as usize == at).map(|(_, note)| note.as_str()).collect();
+            let notes: Vec<&str> = self
+                .core
+                .iter()
+                .filter(|(of, _)| *of as usize == at)
+                .map(|(_, note)| note.as_str())
+                .collect();
             if notes.is_empty() {
                 out.line(format_args!("  {at:>width$}: {text}"))?;
             } else {
@@ -71,7 +75,8 @@ fn source(btf: Option<&Btf>, line: &LineInfo, out: &mut Out) -> Outcome {
 
 /// What an instruction refers to, for people.
 pub(crate) fn target(spec: &Spec, wanted: &Ref) -> String {
-    let function = |id: usize| spec.functions.get(id).map_or("?", |function| function.name.as_str()).to_owned();
+    let function =
+        |id: usize| spec.functions.get(id).map_or("?", |function| function.name.as_str()).to_owned();
     match wanted {
         Ref::Map(name) => format!("map {name}"),
         Ref::Data { map, offset } => match variable_at(spec, map, *offset) {

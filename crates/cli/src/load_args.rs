@@ -79,8 +79,7 @@ impl ReadArgs {
     pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
         let start = Instant::now();
         let bytes = std::fs::read(path).map_err(|error| cannot_read(path, &error))?;
-        let options =
-            ParseOptions { name: object_name(path), relaxed: self.relaxed, dialect: self.dialect };
+        let options = ParseOptions { name: object_name(path), relaxed: self.relaxed, dialect: self.dialect };
         let spec = onebpf::parse(&bytes, &options)
             .map_err(|error| Failure::from(report::of_object(&error)).about(path))?;
         Ok(Object { spec, parse_time: start.elapsed() })
@@ -121,11 +120,6 @@ impl LoadArgs {
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
         })
-    }
-
-    /// Whether the pins of the object are left alone.
-    pub(crate) fn pins_everything(&self) -> bool {
-        self.pin.is_some()
     }
 }
 

@@ -35,11 +35,6 @@ impl Out {
         }
     }
 
-    /// Columns of the terminal.
-    pub(crate) fn width(&self) -> u16 {
-        self.width
-    }
-
     /// How standard error is drawn.
     pub(crate) fn style(&self) -> Style {
         Style { color: self.error_color, width: self.width }

@@ -1,7 +1,9 @@
 //! Errors as rustc shows them.
 
 use crate::out::Style;
-use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
+use annotate_snippets::{
+    AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
+};
 use onebpf::Report;
 use onebpf::object::{SourceLine, Warning};
 use std::path::Path;
@@ -51,12 +53,14 @@ fn renderer(style: Style) -> Renderer {
 
 /// `flows.bpf.o[.maps+0x20] <flows>`; nothing if nothing is known.
 fn place(place: &onebpf::object::Place, file: Option<&Path>) -> Option<String> {
-    let within = onebpf::object::Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
+    let within =
+        onebpf::object::Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
     let mut text = file.map(|file| file.display().to_string()).unwrap_or_default();
     if !within.is_empty() {
         text = if text.is_empty() { within } else { format!("{text}[{within}]") };
     }
-    let names = onebpf::object::Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
+    let names =
+        onebpf::object::Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
     text.push_str(if text.is_empty() { names.trim_start() } else { &names });
     (!text.is_empty()).then_some(text)
 }
@@ -71,7 +75,9 @@ fn snippet(source: &SourceLine) -> Snippet<'_, annotate_snippets::Annotation<'_>
     let length = if source.column == 0 {
         rest.len()
     } else {
-        rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()).max(rest.chars().next().map_or(0, char::len_utf8))
+        rest.find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len())
+            .max(rest.chars().next().map_or(0, char::len_utf8))
     };
     Snippet::source(text)
         .line_start(source.line as usize)

@@ -64,10 +64,5 @@ pub(crate) fn of_btf(error: &onebpf::btf::Error) -> Report {
 
 /// A refused kernel operation, as a report.
 pub(crate) fn of_kernel(code: &'static str, what: &str, error: onebpf::sys::Error) -> Report {
-    Report {
-        code,
-        message: format!("{what}: {error}"),
-        errno: Some(error.errno),
-        ..Report::default()
-    }
+    Report { code, message: format!("{what}: {error}"), errno: Some(error.errno), ..Report::default() }
 }

@@ -43,7 +43,9 @@ impl Table {
             .set_width(width.saturating_sub(1))
             .set_header(pick(&self.headers));
         for row in &self.rows {
-            grid.add_row(pick(row).into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }));
+            grid.add_row(
+                pick(row).into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }),
+            );
         }
         for (at, column) in shown.iter().enumerate() {
             let Some(grid_column) = grid.column_mut(at) else { continue };

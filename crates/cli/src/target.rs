@@ -96,8 +96,10 @@ fn by_name(kernel: &dyn Kernel, kind: ObjectKind, name: &str) -> Outcome<OwnedFd
     let ids: Vec<String> = matches.iter().map(|(id, _)| id.to_string()).collect();
     match (matches.pop(), ids.len()) {
         (Some((_, fd)), 1) => Ok(fd),
-        (None, _) => Err(Failure::new("E0411", format!("there is no {} `{name}` in this kernel", noun(kind)))
-            .hint(format!("`onebpf {} list` shows all", verb(kind)))),
+        (None, _) => {
+            Err(Failure::new("E0411", format!("there is no {} `{name}` in this kernel", noun(kind)))
+                .hint(format!("`onebpf {} list` shows all", verb(kind))))
+        }
         (Some(_), count) => Err(Failure::new("E0411", format!("{count} {}s are named `{name}`", noun(kind)))
             .hint(format!("say which one: id {}", ids.join(", id ")))),
     }
@@ -133,7 +135,9 @@ fn verb(kind: ObjectKind) -> &'static str {
 fn refused(what: &str, error: Error) -> Failure {
     let failure = Failure::from(of_kernel("E0411", what, error));
     match error.errno {
-        onebpf::sys::Errno::PERM | onebpf::sys::Errno::ACCES => failure.hint("this needs root (CAP_BPF or CAP_SYS_ADMIN)"),
+        onebpf::sys::Errno::PERM | onebpf::sys::Errno::ACCES => {
+            failure.hint("this needs root (CAP_BPF or CAP_SYS_ADMIN)")
+        }
         _ => failure,
     }
 }

@@ -17,14 +17,16 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
         return Err(Failure::Usage(format!("there is no code `{code}`; `onebpf explain` lists all")));
     };
     if out.json {
-        return out.json(&serde_json::json!({ "code": code.to_uppercase(), "title": title(text), "text": text }));
+        return out
+            .json(&serde_json::json!({ "code": code.to_uppercase(), "title": title(text), "text": text }));
     }
     out.raw(text.as_bytes())
 }
 
 fn list(out: &mut Out) -> Outcome {
     if out.json {
-        let codes = PAGES.iter().map(|(code, text)| serde_json::json!({ "code": code, "title": title(text) }));
+        let codes =
+            PAGES.iter().map(|(code, text)| serde_json::json!({ "code": code, "title": title(text) }));
         return out.json(&serde_json::json!({ "codes": codes.collect::<Vec<_>>() }));
     }
     for (code, text) in PAGES {

@@ -136,7 +136,8 @@ fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
 }
 
 fn print(document: &Document, out: &mut Out) -> Outcome {
-    let pinned = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let pinned =
+        |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     let mut maps = Table::new(&["map", ">id", "state", "pinned"]);
     for map in &document.maps {
         let state = if map.reused { "reused" } else { "created" };

@@ -111,13 +111,16 @@ fn open(kernel: &dyn Kernel, one: &One) -> Outcome<(OwnedFd, ProgInfo)> {
         return Err(Failure::Usage("name one program: NAME, `id N` or a PATH".to_owned()));
     }
     let fd = target.open(kernel, ObjectKind::Program)?;
-    let info = kernel.prog_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the program's properties", error))?;
+    let info = kernel
+        .prog_info(fd.as_fd())
+        .map_err(|error| of_kernel("E0411", "the program's properties", error))?;
     Ok((fd, info))
 }
 
 fn list(kernel: &dyn Kernel, out: &mut Out) -> Outcome {
     let opened = each(kernel, ObjectKind::Program)?;
-    let infos: Vec<ProgInfo> = opened.iter().filter_map(|(_, fd)| kernel.prog_info(fd.as_fd()).ok()).collect();
+    let infos: Vec<ProgInfo> =
+        opened.iter().filter_map(|(_, fd)| kernel.prog_info(fd.as_fd()).ok()).collect();
     if out.json {
         return out.json(&infos.iter().map(ProgJson::from).collect::<Vec<_>>());
     }
@@ -148,7 +151,11 @@ fn show(info: &ProgInfo, out: &mut Out) -> Outcome {
     let ids: Vec<String> = info.map_ids.iter().map(u32::to_string).collect();
     out.line(format_args!("{title}: {} program, id {}", ProgramType(info.prog_type), info.id))?;
     out.line(format_args!("  tag       {}", hex(&info.tag)))?;
-    out.line(format_args!("  insns     {} ({} walked by the verifier)", info.xlated_len / 8, info.verified_insns))?;
+    out.line(format_args!(
+        "  insns     {} ({} walked by the verifier)",
+        info.xlated_len / 8,
+        info.verified_insns
+    ))?;
     out.line(format_args!("  code      {} bytes", info.jited_len))?;
     if !ids.is_empty() {
         out.line(format_args!("  map ids   {}", ids.join(", ")))?;
@@ -159,7 +166,10 @@ fn show(info: &ProgInfo, out: &mut Out) -> Outcome {
     if info.run_count > 0 {
         out.line(format_args!("  runs      {} in {} ns", info.run_count, info.run_time_ns))?;
     }
-    out.line(format_args!("  licence   {}", if info.gpl_compatible { "GPL compatible" } else { "not GPL compatible" }))
+    out.line(format_args!(
+        "  licence   {}",
+        if info.gpl_compatible { "GPL compatible" } else { "not GPL compatible" }
+    ))
 }
 
 fn test_run(kernel: &dyn Kernel, args: &Run, out: &mut Out) -> Outcome {
@@ -220,14 +230,17 @@ fn print_run(data: &[u8], result: &ProgRunResult, repeat: u32, out: &mut Out) ->
 /// Types whose test run wants at least an Ethernet header (kernel: net/bpf/test_run.c).
 fn takes_packets(kind: ProgramType) -> bool {
     let name = kind.name().unwrap_or_default();
-    matches!(name, "socket_filter" | "sched_cls" | "sched_act" | "xdp" | "cgroup_skb" | "flow_dissector" | "netfilter")
-        || name.starts_with("lwt_")
+    matches!(
+        name,
+        "socket_filter" | "sched_cls" | "sched_act" | "xdp" | "cgroup_skb" | "flow_dissector" | "netfilter"
+    ) || name.starts_with("lwt_")
 }
 
 /// A file, or hex digits.
 fn bytes(given: &str) -> Outcome<Vec<u8>> {
     if let Some(digits) = given.strip_prefix("hex:") {
-        return from_hex(digits).ok_or_else(|| Failure::Usage(format!("`{given}` is not pairs of hex digits")));
+        return from_hex(digits)
+            .ok_or_else(|| Failure::Usage(format!("`{given}` is not pairs of hex digits")));
     }
     let path = Path::new(given);
     match from_hex(given).filter(|_| !path.exists()) {

@@ -72,7 +72,8 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     let spec = args.read.object(&args.file)?.spec;
     let mut linked = Vec::new();
     for name in chosen(&spec, &args.program)? {
-        let program = link(&spec, name).map_err(|error| Failure::from(of_object(&error)).about(&args.file))?;
+        let program =
+            link(&spec, name).map_err(|error| Failure::from(of_object(&error)).about(&args.file))?;
         linked.push((name.as_str(), program));
     }
     if out.json {
@@ -100,7 +101,8 @@ fn chosen<'a>(spec: &'a Spec, wanted: &'a [String]) -> Outcome<Vec<&'a String>> 
 }
 
 fn program_json<'a>(spec: &'a Spec, name: &'a str, program: &'a LinkedProgram) -> Program<'a> {
-    let mut refs: Vec<RefJson<'a>> = program.refs.iter().filter_map(|(at, to)| ref_json(spec, program, *at, to)).collect();
+    let mut refs: Vec<RefJson<'a>> =
+        program.refs.iter().filter_map(|(at, to)| ref_json(spec, program, *at, to)).collect();
     refs.sort();
     let function = |(insn, id): &(u32, onebpf::object::FuncId)| {
         Some(FunctionJson { insn: *insn, name: &spec.functions.get(id.0)?.name })
@@ -116,7 +118,8 @@ fn program_json<'a>(spec: &'a Spec, name: &'a str, program: &'a LinkedProgram) -
 
 /// A reference; calls within the program are not listed, their distance is in the instruction.
 fn ref_json<'a>(spec: &'a Spec, program: &LinkedProgram, insn: u32, target: &'a Ref) -> Option<RefJson<'a>> {
-    let poisoned = program.insns.get(insn as usize).is_some_and(|at| at.is_call() && at.src != pseudo::KFUNC_CALL);
+    let poisoned =
+        program.insns.get(insn as usize).is_some_and(|at| at.is_call() && at.src != pseudo::KFUNC_CALL);
     let new = |kind, name: &'a str, offset| Some(RefJson { insn, kind, name, offset });
     match target {
         Ref::Call(_) => None,

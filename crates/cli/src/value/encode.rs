@@ -13,17 +13,24 @@ pub(crate) fn encode(
 ) -> Result<Vec<u8>, String> {
     if let Some(digits) = typed.strip_prefix("hex:") {
         let bytes = from_hex(digits).ok_or_else(|| format!("`{typed}` is not pairs of hex digits"))?;
-        return if bytes.len() == size { Ok(bytes) } else { Err(format!("{} bytes given, it has {size} bytes", bytes.len())) };
+        return if bytes.len() == size {
+            Ok(bytes)
+        } else {
+            Err(format!("{} bytes given, it has {size} bytes", bytes.len()))
+        };
     }
     let mut bytes = vec![0; size];
     match types {
         Some((btf, id)) => {
-            let parsed = serde_json::from_str(typed).ok().filter(|value: &Value| value.is_object() || value.is_array());
+            let parsed = serde_json::from_str(typed)
+                .ok()
+                .filter(|value: &Value| value.is_object() || value.is_array());
             let value = parsed.unwrap_or_else(|| Value::String(typed.trim_matches('"').to_owned()));
             Encoder { btf, endian }.put(id, &value, &mut bytes, 0)?;
         }
         None if matches!(size, 1 | 2 | 4 | 8) => {
-            let number = integer(typed).ok_or_else(|| format!("`{typed}` is not an integer; raw bytes are typed as hex:…"))?;
+            let number = integer(typed)
+                .ok_or_else(|| format!("`{typed}` is not an integer; raw bytes are typed as hex:…"))?;
             put_integer(&mut bytes, number, number < 0, endian)?;
         }
         None => return Err(format!("its type is not known; type its {size} bytes as hex:…")),
@@ -43,10 +50,13 @@ impl Encoder<'_> {
         }
         let ty = self.btf.strip(id).map_err(|error| error.to_string())?;
         match ty.def {
-            Def::Int { encoding, .. } => put_integer(target, number(value)?, encoding.is_signed(), self.endian),
+            Def::Int { encoding, .. } => {
+                put_integer(target, number(value)?, encoding.is_signed(), self.endian)
+            }
             Def::Ptr(_) => put_integer(target, number(value)?, false, self.endian),
             Def::Enum { signed, values, .. } | Def::Enum64 { signed, values, .. } => {
-                let named = value.as_str().and_then(|name| values.into_iter().find(|known| known.name == name));
+                let named =
+                    value.as_str().and_then(|name| values.into_iter().find(|known| known.name == name));
                 let number = named.map_or_else(|| number(value), |found| Ok(found.value));
                 put_integer(target, number?, signed, self.endian)
             }
@@ -54,13 +64,17 @@ impl Encoder<'_> {
             Def::Array { elem, count, .. } => self.put_array(elem, count, value, target, depth),
             Def::Struct { members, .. } | Def::Union { members, .. } => {
                 let Value::Object(fields) = value else {
-                    return Err(format!("{} is typed as {{\"member\": value, …}}", kind(ty.kind.name(), ty.name)));
+                    return Err(format!(
+                        "{} is typed as {{\"member\": value, …}}",
+                        kind(ty.kind.name(), ty.name)
+                    ));
                 };
                 for (name, field) in fields {
                     let Some(member) = members.into_iter().find(|member| member.name == name) else {
                         return Err(format!("{} has no member `{name}`", kind(ty.kind.name(), ty.name)));
                     };
-                    self.put_member(&member, field, target, depth).map_err(|why| format!("`{name}`: {why}"))?;
+                    self.put_member(&member, field, target, depth)
+                        .map_err(|why| format!("`{name}`: {why}"))?;
                 }
                 Ok(())
             }
@@ -68,7 +82,14 @@ impl Encoder<'_> {
         }
     }
 
-    fn put_array(&self, elem: TypeId, count: u32, value: &Value, target: &mut [u8], depth: u32) -> Result<(), String> {
+    fn put_array(
+        &self,
+        elem: TypeId,
+        count: u32,
+        value: &Value,
+        target: &mut [u8],
+        depth: u32,
+    ) -> Result<(), String> {
         let size = self.btf.size_of(elem).map_err(|error| error.to_string())? as usize;
         match value {
             Value::String(text) if size == 1 => match target.get_mut(..text.len()) {
@@ -86,7 +107,13 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn put_member(&self, member: &Member<'_>, value: &Value, target: &mut [u8], depth: u32) -> Result<(), String> {
+    fn put_member(
+        &self,
+        member: &Member<'_>,
+        value: &Value,
+        target: &mut [u8],
+        depth: u32,
+    ) -> Result<(), String> {
         const OUTSIDE: &str = "it lies outside its struct";
         let Some(width) = member.bit_size.filter(|width| *width > 0).map(u32::from) else {
             let size = self.btf.size_of(member.ty).map_err(|error| error.to_string())? as usize;
@@ -101,7 +128,8 @@ impl Encoder<'_> {
         let number = read_uint(&full, self.endian).ok_or(OUTSIDE)?;
         let signed = matches!(self.btf.strip(member.ty).map(|ty| ty.def), Ok(Def::Int { encoding, .. }) if encoding.is_signed());
         let mask = u128::MAX >> (128 - width.min(128));
-        let sign_bits = u128::MAX >> (128 - (full.len() as u32 * 8).clamp(1, 128)) & !(mask >> u32::from(signed));
+        let sign_bits =
+            u128::MAX >> (128 - (full.len() as u32 * 8).clamp(1, 128)) & !(mask >> u32::from(signed));
         if number & sign_bits != 0 && !(signed && number & sign_bits == sign_bits) {
             return Err(format!("{value} does not fit {width} bits"));
         }
@@ -121,9 +149,7 @@ fn kind(kind: &str, name: &str) -> String {
 fn number(value: &Value) -> Result<i128, String> {
     let parsed = match value {
         Value::Bool(yes) => Some(i128::from(*yes)),
-        Value::Number(number) => {
-            number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
-        }
+        Value::Number(number) => number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)),
         Value::String(text) => match text.as_str() {
             "true" => Some(1),
             "false" => Some(0),
@@ -144,7 +170,11 @@ fn character(text: &str) -> Option<i128> {
 fn put_integer(target: &mut [u8], number: i128, signed: bool, endian: Endian) -> Result<(), String> {
     let bits = target.len() as u32 * 8;
     if (1..=64).contains(&bits) {
-        let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+        let (low, high) = if signed {
+            (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
+        } else {
+            (0, (1i128 << bits) - 1)
+        };
         if number < low || number > high {
             return Err(format!("{number} does not fit {} bytes", target.len()));
         }

@@ -83,7 +83,9 @@ fn write_uint(target: &mut [u8], value: u128, endian: onebpf::btf::Endian) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use onebpf::btf::{Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, OwnedType, TypeId, ValueStyle};
+    use onebpf::btf::{
+        Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, OwnedType, TypeId, ValueStyle,
+    };
 
     /// `struct { int a; char name[4]; unsigned b:3; unsigned c:5; enum { ONE = 1, TWO } e; }` of 16 bytes, last id.
     fn sample(endian: Endian) -> (Btf, TypeId) {
@@ -91,11 +93,17 @@ mod tests {
         let int = builder.push(OwnedType::int("int", 4, IntEncoding::SIGNED));
         let unsigned = builder.push(OwnedType::int("unsigned int", 4, IntEncoding::UNSIGNED));
         let character = builder.push(OwnedType::int("char", 1, IntEncoding::SIGNED));
-        let text = builder.push(OwnedType::new("", OwnedDef::Array { elem: character, index: int, count: 4 }));
+        let text =
+            builder.push(OwnedType::new("", OwnedDef::Array { elem: character, index: int, count: 4 }));
         let value = |name: &str, value| onebpf::btf::OwnedEnumValue { name: name.to_owned(), value };
         let values = vec![value("ONE", 1), value("TWO", 2)];
         let choice = builder.push(OwnedType::new("", OwnedDef::Enum { size: 4, signed: false, values }));
-        let member = |name: &str, ty, bit_offset, bit_size| OwnedMember { name: name.to_owned(), ty, bit_offset, bit_size };
+        let member = |name: &str, ty, bit_offset, bit_size| OwnedMember {
+            name: name.to_owned(),
+            ty,
+            bit_offset,
+            bit_size,
+        };
         let members = vec![
             member("a", int, 0, None),
             member("name", text, 32, None),

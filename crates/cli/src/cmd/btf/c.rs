@@ -85,7 +85,9 @@ impl Order<'_> {
     fn behind_pointer(&mut self, id: TypeId, depth: u32) {
         let Ok(ty) = self.btf.get(id) else { return };
         match ty.def {
-            Def::Struct { members, .. } | Def::Union { members, .. } if ty.name.is_empty() && depth < MAX_DEPTH => {
+            Def::Struct { members, .. } | Def::Union { members, .. }
+                if ty.name.is_empty() && depth < MAX_DEPTH =>
+            {
                 members.into_iter().for_each(|member| self.need(member.ty, depth + 1));
             }
             Def::Struct { .. } | Def::Union { .. } | Def::Fwd { .. } => {}

@@ -58,7 +58,8 @@ fn from_file(path: &Path) -> Outcome<Btf> {
         return Btf::from_vec(bytes).map_err(|error| Failure::from(of_btf(&error)).about(path));
     }
     let options = ParseOptions { name: object_name(path), relaxed: true, dialect: None };
-    let spec = onebpf::parse(&bytes, &options).map_err(|error| Failure::from(of_object(&error)).about(path))?;
+    let spec =
+        onebpf::parse(&bytes, &options).map_err(|error| Failure::from(of_object(&error)).about(path))?;
     spec.btf.ok_or_else(|| {
         Failure::new("E0201", "the object has no BTF").hint("compile it with `-g`").about(path)
     })

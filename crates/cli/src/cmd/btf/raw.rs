@@ -32,12 +32,21 @@ fn text(ty: &Type<'_>) -> String {
     let written = match ty.def {
         Def::Void => Ok(()),
         Def::Int { size, bits, offset, encoding } => {
-            write!(text, " size={size} bits_offset={offset} nr_bits={bits} encoding={}", int_encoding(encoding))
+            write!(
+                text,
+                " size={size} bits_offset={offset} nr_bits={bits} encoding={}",
+                int_encoding(encoding)
+            )
         }
         Def::Array { elem, index, count } => {
             write!(text, " type_id={} index_type_id={} nr_elems={count}", elem.0, index.0)
         }
-        Def::Ptr(to) | Def::Typedef(to) | Def::Volatile(to) | Def::Const(to) | Def::Restrict(to) | Def::TypeTag(to) => {
+        Def::Ptr(to)
+        | Def::Typedef(to)
+        | Def::Volatile(to)
+        | Def::Const(to)
+        | Def::Restrict(to)
+        | Def::TypeTag(to) => {
             write!(text, " type_id={}", to.0)
         }
         Def::Struct { size, members } | Def::Union { size, members } => {
@@ -54,7 +63,9 @@ fn text(ty: &Type<'_>) -> String {
             values.into_iter().try_for_each(|value| write!(text, "\n\t'{}' val={}", value.name, value.value))
         }
         Def::Fwd { union } => write!(text, " fwd_kind={}", if union { "union" } else { "struct" }),
-        Def::Func { proto, linkage } => write!(text, " type_id={} linkage={}", proto.0, func_linkage(linkage)),
+        Def::Func { proto, linkage } => {
+            write!(text, " type_id={} linkage={}", proto.0, func_linkage(linkage))
+        }
         Def::FuncProto { ret, params } => {
             let _ = write!(text, " ret_type_id={} vlen={}", ret.0, params.len());
             params.into_iter().try_for_each(|param| {

@@ -9,14 +9,20 @@ use crate::out::Out;
 use crate::table::Table;
 use onebpf::Spec;
 use onebpf::btf::{Endian, TypeId, ValueStyle};
-use onebpf::object::{Contents, ExternKind, Layout, MapSpec, Pinning, ProgramSpec, Ref, SlotTarget, Variable};
+use onebpf::object::{
+    Contents, ExternKind, Layout, MapSpec, Pinning, ProgramSpec, Ref, SlotTarget, Variable,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The whole page.
 pub(super) fn print(spec: &Spec, file: &Path, out: &mut Out) -> Outcome {
     let endian = if spec.endian == Endian::Big { "big" } else { "little" };
-    let license = if spec.license.is_empty() { "no license".to_owned() } else { format!("license \"{}\"", spec.license) };
+    let license = if spec.license.is_empty() {
+        "no license".to_owned()
+    } else {
+        format!("license \"{}\"", spec.license)
+    };
     let btf = if spec.btf.is_some() { "" } else { ", no BTF" };
     let title = out.bold(file.display());
     out.line(format_args!("{title}: BPF object, {endian}-endian, {license}{btf}"))?;
@@ -43,8 +49,9 @@ fn section(out: &mut Out, title: &str, table: &Table) -> Outcome {
 }
 
 fn maps(spec: &Spec) -> Table {
-    let mut table =
-        Table::new(&["name", "type", "key", "value", ">entries", "flags", "extra", "numa", "pinning", "id", "dialect"]);
+    let mut table = Table::new(&[
+        "name", "type", "key", "value", ">entries", "flags", "extra", "numa", "pinning", "id", "dialect",
+    ]);
     for map in spec.maps.values() {
         table.row(map_row(spec, map, map.name.clone()));
         if let Some(inner) = &map.inner {
@@ -62,7 +69,8 @@ fn map_row(spec: &Spec, map: &MapSpec, name: String) -> [String; 11] {
             flags.push_str(word);
         }
     }
-    let ids = [map.id.map(|id| id.to_string()), map.inner_id.filter(|id| *id != 0).map(|id| format!("holds {id}"))];
+    let ids =
+        [map.id.map(|id| id.to_string()), map.inner_id.filter(|id| *id != 0).map(|id| format!("holds {id}"))];
     [
         name,
         map.kind.to_string(),
@@ -79,7 +87,10 @@ fn map_row(spec: &Spec, map: &MapSpec, name: String) -> [String; 11] {
 }
 
 fn dialect(map: &MapSpec) -> String {
-    serde_json::to_value(map.dialect).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(map.dialect)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// `16 struct flow_key`.
@@ -278,9 +289,15 @@ fn definitions(spec: &Spec, out: &mut Out) -> Outcome {
 fn functions(spec: &Spec, out: &mut Out) -> Outcome {
     for function in &spec.functions {
         out.heading(format_args!("{} in {}+{:#x}", function.name, function.section, function.offset))?;
-        let refs = function.refs.iter().map(|(insn, wanted)| (*insn, listing::target(spec, wanted))).collect();
-        let listing =
-            Listing { insns: &function.insns, refs, core: Vec::new(), lines: &function.lines, functions: Vec::new() };
+        let refs =
+            function.refs.iter().map(|(insn, wanted)| (*insn, listing::target(spec, wanted))).collect();
+        let listing = Listing {
+            insns: &function.insns,
+            refs,
+            core: Vec::new(),
+            lines: &function.lines,
+            functions: Vec::new(),
+        };
         listing.print(spec.btf.as_ref(), out)?;
     }
     Ok(())

@@ -32,7 +32,9 @@ pub(super) fn update(kernel: &dyn Kernel, words: &[String]) -> Outcome {
     let fd = map.fd.as_fd();
     if let Some(kind) = holds(&map) {
         let object = Target::split(rest.get(1..).unwrap_or_default())?.0.open(kernel, kind)?;
-        return kernel.map_update_object(fd, &key, object.as_fd(), 0).map_err(|error| refused(&map, typed, error));
+        return kernel
+            .map_update_object(fd, &key, object.as_fd(), 0)
+            .map_err(|error| refused(&map, typed, error));
     }
     if !more.is_empty() {
         return Err(usage("update MAP KEY VALUE"));

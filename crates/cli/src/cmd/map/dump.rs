@@ -65,7 +65,8 @@ pub(super) fn dump(kernel: &dyn Kernel, map: &Opened, out: &mut Out) -> Outcome 
 
 fn walk(kernel: &dyn Kernel, map: &Opened, mut entry: impl FnMut(&[u8], &[u8]) -> Outcome) -> Outcome {
     let fd = map.fd.as_fd();
-    let refused = |error| Failure::from(of_kernel("E0409", &format!("walking the {} map", map.kind()), error));
+    let refused =
+        |error| Failure::from(of_kernel("E0409", &format!("walking the {} map", map.kind()), error));
     let mut key: Option<Vec<u8>> = None;
     let mut value = vec![0; map.value_buffer];
     // A map that keeps changing could be walked for ever: twice its size is enough.
@@ -98,7 +99,11 @@ impl Entry {
         if map.is_per_cpu() && size > 0 {
             for (cpu, bytes) in value.chunks_exact(size.next_multiple_of(8)).enumerate() {
                 let bytes = bytes.get(..size).unwrap_or_default();
-                entry.values.push(CpuValue { cpu, value_hex: hex(bytes), value: decoded(map.value_type(), bytes)? });
+                entry.values.push(CpuValue {
+                    cpu,
+                    value_hex: hex(bytes),
+                    value: decoded(map.value_type(), bytes)?,
+                });
             }
             entry.total = total(&entry.values);
         } else {

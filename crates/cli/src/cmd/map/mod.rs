@@ -43,8 +43,10 @@ pub(crate) struct One {
 
 /// One map and keys or values in it.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Keys and values are typed by their BTF type: 12, -1, 0xff, true, an enumerator, text for a char \
-                        array,\nJSON for structs ('{\"packets\": 1}'), or raw bytes as hex:00ff0011.")]
+#[command(
+    after_help = "Keys and values are typed by their BTF type: 12, -1, 0xff, true, an enumerator, text for a char \
+                        array,\nJSON for structs ('{\"packets\": 1}'), or raw bytes as hex:00ff0011."
+)]
 pub(crate) struct WithKey {
     /// NAME, `id N` or a pinned PATH; then the key, and for `update` the value
     #[arg(required = true, num_args = 2..=4, value_name = "MAP KEY [VALUE]", allow_hyphen_values = true)]
@@ -97,7 +99,8 @@ impl Opened {
     }
 
     fn from_fd(kernel: &dyn Kernel, fd: OwnedFd) -> Outcome<Self> {
-        let info = kernel.map_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the map's properties", error))?;
+        let info =
+            kernel.map_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the map's properties", error))?;
         let host = kernel.host().map_err(|error| of_kernel("E0408", "this host", error))?;
         let btf = map_btf(kernel, &info);
         Ok(Self { value_buffer: info.value_buffer_size(host.possible_cpus), fd, info, btf })
@@ -106,7 +109,10 @@ impl Opened {
     /// Whether each CPU has a value of its own.
     fn is_per_cpu(&self) -> bool {
         self.value_buffer > self.info.value_size.max(4) as usize
-            || matches!(self.kind().as_str(), "percpu_hash" | "percpu_array" | "lru_percpu_hash" | "percpu_cgroup_storage")
+            || matches!(
+                self.kind().as_str(),
+                "percpu_hash" | "percpu_array" | "lru_percpu_hash" | "percpu_cgroup_storage"
+            )
     }
 
     fn kind(&self) -> String {

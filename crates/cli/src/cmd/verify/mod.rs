@@ -182,7 +182,9 @@ mod tests {
 
     #[test]
     fn patterns_fit_whole_names() {
-        for (glob, name) in [("*", ""), ("in*", "ingress"), ("*gr*s", "ingress"), ("?a", "xa"), ("x", "x"), ("a*b*c", "abc")] {
+        for (glob, name) in
+            [("*", ""), ("in*", "ingress"), ("*gr*s", "ingress"), ("?a", "xa"), ("x", "x"), ("a*b*c", "abc")]
+        {
             assert!(fits(glob, name), "{glob} {name}");
         }
         for (glob, name) in [("", "x"), ("?", ""), ("in", "ingress"), ("*z", "ingress"), ("a*b*c", "acb")] {

@@ -9,11 +9,18 @@ use crate::table::Table;
 /// A row for each program, the refusals rendered, and a summary.
 pub(super) fn table(document: &Document, sort: Option<&str>, compared: bool, out: &mut Out) -> Outcome {
     let several = document.objects.len() > 1;
-    let headers = ["file", "program", "verdict", ">insns", ">change", ">states", ">peak", ">stack", ">time us"];
+    let headers =
+        ["file", "program", "verdict", ">insns", ">change", ">states", ">peak", ">stack", ">time us"];
     let mut table = Table::new(&headers);
     for (object, program) in sorted(document, sort) {
-        let file = object.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let stats = [program.total_states, program.peak_states, program.stack_depth, program.verification_ns.div_ceil(1000)];
+        let file =
+            object.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let stats = [
+            program.total_states,
+            program.peak_states,
+            program.stack_depth,
+            program.verification_ns.div_ceil(1000),
+        ];
         let row = [
             if several { file } else { String::new() },
             program.name.clone(),
@@ -38,8 +45,11 @@ pub(super) fn table(document: &Document, sort: Option<&str>, compared: bool, out
 }
 
 fn sorted<'a>(document: &'a Document, sort: Option<&str>) -> Vec<(&'a Object, &'a Program)> {
-    let mut rows: Vec<(&Object, &Program)> =
-        document.objects.iter().flat_map(|object| object.programs.iter().map(move |program| (object, program))).collect();
+    let mut rows: Vec<(&Object, &Program)> = document
+        .objects
+        .iter()
+        .flat_map(|object| object.programs.iter().map(move |program| (object, program)))
+        .collect();
     rows.sort_by(|(a, x), (b, y)| (&a.file, &x.name).cmp(&(&b.file, &y.name)));
     let weight = |program: &Program| match sort {
         Some("verdict") => u64::from(!program.ok),
@@ -64,7 +74,11 @@ fn change(program: &Program) -> String {
     if now == then {
         return "=".to_owned();
     }
-    let percent = if then == 0 { String::new() } else { format!(" ({:+.1}%)", (now - then) as f64 * 100.0 / then as f64) };
+    let percent = if then == 0 {
+        String::new()
+    } else {
+        format!(" ({:+.1}%)", (now - then) as f64 * 100.0 / then as f64)
+    };
     format!("{:+}{percent}", now - then)
 }
 
@@ -85,7 +99,9 @@ fn summary(document: &Document, out: &Out) {
 
 /// One line for each program, for spreadsheets.
 pub(super) fn csv(document: &Document, out: &mut Out) -> Outcome {
-    out.line("file,program,ok,errno,insns_processed,total_states,peak_states,stack_depth,verification_ns,message")?;
+    out.line(
+        "file,program,ok,errno,insns_processed,total_states,peak_states,stack_depth,verification_ns,message",
+    )?;
     for object in &document.objects {
         let file = quoted(&object.file.to_string_lossy());
         if let Some(report) = &object.report {
@@ -96,7 +112,8 @@ pub(super) fn csv(document: &Document, out: &mut Out) -> Outcome {
             let message = program.message.as_deref().map(quoted).unwrap_or_default();
             let Program { name, ok, insns_processed, total_states, peak_states, .. } = program;
             let Program { stack_depth, verification_ns, .. } = program;
-            let numbers = format!("{insns_processed},{total_states},{peak_states},{stack_depth},{verification_ns}");
+            let numbers =
+                format!("{insns_processed},{total_states},{peak_states},{stack_depth},{verification_ns}");
             out.line(format_args!("{file},{},{ok},{errno},{numbers},{message}", quoted(name)))?;
         }
     }
@@ -105,5 +122,9 @@ pub(super) fn csv(document: &Document, out: &mut Out) -> Outcome {
 
 /// RFC 4180: quotes where a comma, quote or line break would be misread.
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
