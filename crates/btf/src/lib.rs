@@ -20,8 +20,8 @@
 //! ```
 //!
 //! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]), C text ([`Btf::declare`],
-//! [`Btf::definition`]), bytes read by their type ([`Btf::render_value`]), and the two edits that a loader makes
-//! before the kernel sees BTF: [`fix_datasecs`] and [`downgrade()`].
+//! [`Btf::definition`]), bytes read by their type ([`Btf::render_value`]), and the edits that a loader makes
+//! before the kernel sees BTF: [`fix_datasecs`], [`fix_externs`], [`fix_functions`], [`downgrade()`].
 
 mod bytes;
 mod downgrade;
@@ -48,7 +48,7 @@ pub use error::{CODES, Error, Place, Result};
 pub use ext::{
     BtfExt, CoreRelo, CoreReloKind, ExtSection, FuncInfo, LineInfo, Record, Records, write_records,
 };
-pub use fixup::{VarSymbol, fix_datasecs};
+pub use fixup::{VarSymbol, fix_datasecs, fix_externs, fix_functions};
 pub use kind::Kind;
 pub use read::Btf;
 pub use render::DefinitionStyle;

@@ -14,13 +14,16 @@ const MAX_VLEN: u64 = 0x00ff_ffff;
 /// libbpf's `BTF_MAX_STR_OFFSET`.
 const MAX_STRINGS: u64 = 0x7fff_ffff;
 
-/// BTF in the making: push or edit types, then [`Builder::build`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// BTF in the making: push or edit types, then [`Builder::build`]. Two are equal if they have the same types, byte
+/// order and base; strings that no type uses do not count.
+#[derive(Clone, Debug)]
 pub struct Builder {
     /// The types in order; the first has the id [`Builder::first_id`].
     pub types: Vec<OwnedType>,
     endian: Endian,
     base: Option<Btf>,
+    /// The start of the string section; what types need besides is added by `build`.
+    strings: Vec<u8>,
 }
 
 /// A type that owns its parts, mirror of [`Type`].
@@ -89,21 +92,23 @@ pub struct OwnedParam {
 impl Builder {
     /// Nothing yet, to be written in this byte order.
     pub fn new(endian: Endian) -> Builder {
-        Builder { types: Vec::new(), endian, base: None }
+        Builder { types: Vec::new(), endian, base: None, strings: vec![0] }
     }
 
     /// Nothing yet, to be split from `base`: ids and strings go on where the base's end.
     pub fn over(base: &Btf) -> Builder {
-        Builder { types: Vec::new(), endian: base.endian(), base: Some(base.clone()) }
+        Builder { types: Vec::new(), endian: base.endian(), base: Some(base.clone()), strings: Vec::new() }
     }
 
-    /// All own types of `btf`, to be edited. Ids stay as they are. Layout information is not kept.
+    /// All own types of `btf`, to be edited. Ids stay as they are, and so do the offsets of strings, of which
+    /// `.BTF.ext` speaks. Layout information is not kept.
     ///
     /// # Errors
     /// What [`Btf::get`] says of a type that cannot be decoded.
     pub fn from_btf(btf: &Btf) -> Result<Builder> {
         let types = btf.types().map(|ty| ty.map(OwnedType::from)).collect::<Result<_>>()?;
-        Ok(Builder { types, endian: btf.endian(), base: btf.base().cloned() })
+        let strings = btf.strings().to_vec();
+        Ok(Builder { types, endian: btf.endian(), base: btf.base().cloned(), strings })
     }
 
     /// The byte order that will be written.
@@ -144,21 +149,48 @@ impl Builder {
         Some(TypeId(self.first_id().0 + at as u32))
     }
 
+    /// Adds a string that no type needs, such as a source line, and tells its offset in the string section.
+    ///
+    /// # Errors
+    /// E0207 for a NUL in the text, E0213 over 2 GiB of strings.
+    pub fn add_string(&mut self, text: &str) -> Result<u32> {
+        if text.is_empty() {
+            return Ok(0);
+        }
+        let offset = string_offset(text, self.first_string(), &self.strings)?;
+        self.strings.extend_from_slice(text.as_bytes());
+        self.strings.push(0);
+        Ok(offset)
+    }
+
     /// Encodes all types; equal strings are written once.
     ///
     /// # Errors
-    /// E0213 with the type for a value or a number of elements that its field cannot hold, for a name with a NUL,
-    /// and for more than 2 GiB.
+    /// E0207 with the type for a name with a NUL or a value that does not fit its enumeration; E0213 for a number
+    /// of elements or an offset that its field cannot hold, and over 2 GiB.
     pub fn build(&self) -> Result<Vec<u8>> {
-        let first_string =
-            self.base.as_ref().map_or(0, |base| base.first_own_string() + base.strings().len() as u32);
-        let mut out = Writer::new(self.endian, first_string);
+        let mut out = Writer::new(self);
         for (n, ty) in self.types.iter().enumerate() {
             out.put_type(ty).map_err(|e| e.in_type(TypeId(self.first_id().0 + n as u32)))?;
         }
         out.finish()
     }
+
+    /// Offset of the first string that is not the base's.
+    fn first_string(&self) -> u32 {
+        self.base
+            .as_ref()
+            .map_or(0, |base| base.first_own_string().saturating_add(base.strings().len() as u32))
+    }
 }
+
+impl PartialEq for Builder {
+    fn eq(&self, other: &Builder) -> bool {
+        self.types == other.types && self.endian == other.endian && self.base == other.base
+    }
+}
+
+impl Eq for Builder {}
 
 /// The two sections while they grow.
 struct Writer<'a> {
@@ -170,10 +202,19 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(endian: Endian, first_string: u32) -> Writer<'a> {
-        // Offset 0 is the empty string; in a split BTF it is the base's.
-        let strings = if first_string == 0 { vec![0] } else { Vec::new() };
-        Writer { endian, types: Vec::new(), strings, first_string, known: HashMap::from([("", 0)]) }
+    fn new(builder: &'a Builder) -> Writer<'a> {
+        let first_string = builder.first_string();
+        // Offset 0 is the empty string, in a split BTF the base's.
+        let mut known = HashMap::from([("", 0)]);
+        let mut at = 0;
+        for piece in builder.strings.split_inclusive(|byte| *byte == 0) {
+            if let Some(text) = piece.strip_suffix(&[0]).and_then(|text| std::str::from_utf8(text).ok()) {
+                known.entry(text).or_insert(first_string.saturating_add(at));
+            }
+            at = at.saturating_add(piece.len() as u32);
+        }
+        let strings = builder.strings.clone();
+        Writer { endian: builder.endian, types: Vec::new(), strings, first_string, known }
     }
 
     fn put(&mut self, word: u32) {
@@ -266,10 +307,8 @@ impl<'a> Writer<'a> {
     fn string(&mut self, text: &'a str) -> Result<u32> {
         match self.known.entry(text) {
             Entry::Occupied(known) => Ok(*known.get()),
-            Entry::Vacant(_) if text.contains('\0') => Err(Error::shape("a name holds a NUL")),
             Entry::Vacant(new) => {
-                let offset = u64::from(self.first_string) + self.strings.len() as u64;
-                let offset = limit("length of the strings", offset, MAX_STRINGS)? as u32;
+                let offset = string_offset(text, self.first_string, &self.strings)?;
                 self.strings.extend_from_slice(text.as_bytes());
                 self.strings.push(0);
                 Ok(*new.insert(offset))
@@ -290,6 +329,15 @@ impl<'a> Writer<'a> {
         out.extend_from_slice(&self.strings);
         Ok(out)
     }
+}
+
+/// Where a string goes that is appended to these.
+fn string_offset(text: &str, first: u32, strings: &[u8]) -> Result<u32> {
+    if text.contains('\0') {
+        return Err(Error::shape("a string holds a NUL"));
+    }
+    let offset = u64::from(first) + strings.len() as u64;
+    limit("length of the strings", offset + text.len() as u64, MAX_STRINGS).map(|_| offset as u32)
 }
 
 fn limit(what: &'static str, value: u64, limit: u64) -> Result<u64> {

@@ -3,7 +3,7 @@
 mod support;
 
 use onebpf_btf::ext::{BtfExt, CoreRelo, CoreReloKind, FuncInfo, LineInfo, write_records};
-use onebpf_btf::{Endian, Kind, TypeId};
+use onebpf_btf::*;
 use support::FIXTURES;
 
 #[test]
@@ -66,6 +66,26 @@ fn relocation_kinds_have_numbers_and_names() {
     }
     assert_eq!(CoreReloKind::from_number(13), CoreReloKind::Unknown(13));
     assert_eq!(CoreReloKind::Unknown(13).to_string(), "unknown(13)");
+}
+
+#[test]
+fn string_offsets_outlive_editing() {
+    let fixture = &FIXTURES[0];
+    let before = fixture.parse();
+    let mut builder = Builder::from_btf(&before).unwrap();
+    let note = builder.add_string("return 0;").expect("added");
+    builder.push(OwnedType::new("a_new_name", OwnedDef::Typedef(TypeId(2))));
+    let built = Btf::from_vec(builder.build().unwrap()).unwrap();
+    let old = BtfFeatures { func: false, ..BtfFeatures::all() };
+    let after = downgrade(&built, &old).expect("downgraded");
+    let ext = BtfExt::parse(fixture.ext, fixture.endian).unwrap();
+    for line in ext.line_infos().flat_map(|section| section.records) {
+        assert_eq!(after.string(line.line_off), before.string(line.line_off));
+        assert_eq!(after.string(line.file_name_off), Ok("./kinds.c"));
+    }
+    assert_eq!(after.string(note), Ok("return 0;"));
+    assert_eq!(builder.add_string(""), Ok(0));
+    assert_eq!(builder.add_string("a\0b").expect_err("a NUL").code(), "E0207");
 }
 
 /// A header of 24 bytes, one section of functions with this record size and this many bytes of records.

@@ -75,7 +75,7 @@ fn exercise(btf: &Btf) {
     let _ = btf.validate();
     let zeros = [0u8; 256];
     let style = ValueStyle { max_values: 1 << 8, ..ValueStyle::default() };
-    for id in (0..btf.type_count() + 1).map(TypeId) {
+    for id in (0..=btf.type_count()).map(TypeId) {
         if let Ok(ty) = btf.get(id) {
             assert!(ty.references().count() < 1 << 24);
             let _ = btf.find(ty.name, ty.kind);
@@ -94,6 +94,7 @@ fn exercise(btf: &Btf) {
         }
         let symbol = |_: &str, name: &str| Some(VarSymbol { offset: name.len() as u32, hidden: true });
         let _ = fix_datasecs(&mut builder, &|name| Some(name.len() as u32), &symbol);
+        let _ = fix_externs(&mut builder, &|name| Some(name.len() as u32));
     }
 }
 
@@ -107,7 +108,7 @@ fn changed_ext_sections_are_read_or_refused() {
         let Ok(ext) = BtfExt::parse(&bytes, fixture.endian) else { continue };
         let functions: usize = ext.func_infos().map(|section| section.records.count()).sum();
         let lines: usize =
-            ext.line_infos().map(|section| section.records.map(|l| l.column() as usize).count()).sum();
+            ext.line_infos().map(|section| section.records.filter(|l| l.column() < 1024).count()).sum();
         let relos: usize = ext.core_relos().map(|section| section.records.count()).sum();
         assert!((functions + lines + relos) * 8 <= bytes.len() * 3);
     }

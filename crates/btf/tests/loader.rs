@@ -144,3 +144,47 @@ fn datasecs_that_do_not_agree_with_the_file() {
     let error = fix_datasecs(&mut fresh(), &|_| Some(8), &|_, _| None).expect_err("no symbol");
     assert!(error.to_string().contains("`.data`: variable `counter` has no symbol"), "{error}");
 }
+
+#[test]
+fn externs_become_what_the_kernel_accepts() {
+    let mut builder = Builder::from_btf(&FIXTURES[1].parse()).unwrap();
+    let helper = builder.find("helper", Kind::Func).unwrap();
+    let Some(OwnedDef::Func { proto, .. }) = builder.get(helper).map(|ty| ty.def.clone()) else {
+        panic!("a FUNC")
+    };
+    let unnamed = OwnedDef::FuncProto {
+        ret: TypeId::VOID,
+        params: vec![
+            OwnedParam { name: String::new(), ty: proto },
+            OwnedParam { name: String::new(), ty: TypeId(0) },
+        ],
+    };
+    let unnamed = builder.push(OwnedType::new("", unnamed));
+    let linkage = FuncLinkage::Extern;
+    let kfunc = builder.push(OwnedType::new("bpf_kfunc", OwnedDef::Func { proto: unnamed, linkage }));
+    let ksym = OwnedDef::Var { ty: TypeId::VOID, linkage: VarLinkage::Extern };
+    let ksym = builder.push(OwnedType::new("bpf_prog_active", ksym));
+    let vars = [kfunc, ksym].map(|ty| Secinfo { ty, offset: 0, size: 0 }).to_vec();
+    let ksyms = builder.push(OwnedType::new(".ksyms", OwnedDef::Datasec { size: 0, vars }));
+
+    fix_externs(&mut builder, &|name| (name == "CONFIG_HZ").then_some(16)).expect("fixed");
+    let def = |id| &builder.get(id).expect("own").def;
+    let int = builder.find("int", Kind::Int).unwrap();
+    let dummy = builder.find("dummy_ksym", Kind::Var).expect("a stand-in");
+    let vars = vec![Secinfo { ty: dummy, offset: 0, size: 4 }, Secinfo { ty: ksym, offset: 4, size: 4 }];
+    assert_eq!(*def(ksyms), OwnedDef::Datasec { size: 8, vars });
+    assert_eq!(*def(ksym), OwnedDef::Var { ty: int, linkage: VarLinkage::Global });
+    assert_eq!(*def(kfunc), OwnedDef::Func { proto: unnamed, linkage: FuncLinkage::Global });
+    let OwnedDef::FuncProto { params, .. } = def(unnamed) else { panic!("a prototype") };
+    assert_eq!((params[0].name.as_str(), params[1].name.as_str()), ("dummy_ksym", ""), "the last is `...`");
+    let OwnedDef::Datasec { size: 24, vars } = def(builder.find(".kconfig", Kind::Datasec).unwrap()) else {
+        panic!("size")
+    };
+    assert_eq!(vars[0].offset, 16);
+
+    fix_functions(&mut builder, &|name| name == "helper");
+    let OwnedDef::Func { linkage, .. } = builder.get(helper).expect("own").def else { panic!("a FUNC") };
+    assert_eq!(linkage, FuncLinkage::Static);
+    let error = fix_externs(&mut builder, &|_| None).expect_err("no offset");
+    assert!(error.to_string().contains("`.kconfig`: `CONFIG_HZ` has no offset"), "{error}");
+}
