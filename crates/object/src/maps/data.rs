@@ -74,10 +74,14 @@ pub(super) fn array(object: &str, section: &str, size: u32, btf: Option<TypeId>)
     }
 }
 
-/// The name that libbpf gives to a data map (`internal_map_name`), which tools and skeletons rely on: 15 characters, the
-/// last of which are the section's name (room for 7 is kept), the first the object's, if the section's name has one dot
-/// only. `my_object_name` has `my_objec.rodata`, `my_objec.bss` and `my_obje.kconfig`.
+/// The name that libbpf gives to a data map (`internal_map_name`, `map_uses_real_name`), which tools and skeletons rely
+/// on: 15 characters, the last of which are the section's name (room for 7 is kept), the first the object's, if the
+/// section's name has one dot only. `my_object_name` has `my_objec.rodata`, `my_objec.bss` and `my_obje.kconfig`. Sections
+/// `.data.*` and `.rodata.*` are shown by their full names, and cut only for the kernel, as all names are.
 fn map_name(object: &str, section: &str) -> String {
+    if section.starts_with(".data.") || section.starts_with(".rodata.") {
+        return section.to_owned();
+    }
     let suffix = section.len().clamp(7, NAME_LEN - 1);
     let custom = section.bytes().skip(1).any(|byte| byte == b'.');
     let prefix = if custom { 0 } else { NAME_LEN - 1 - suffix };
@@ -101,7 +105,8 @@ mod tests {
             ("a", ".bss", "a.bss"),
             ("", ".bss", ".bss"),
             ("my_object_name", ".data.custom", ".data.custom"),
-            ("x", ".rodata.abracadabra", ".rodata.abracad"),
+            ("x", ".rodata.abracadabra", ".rodata.abracadabra"),
+            ("x", ".bss.abracadabra.x", ".bss.abracadabr"),
             ("x", ".rodata.str1.1", ".rodata.str1.1"),
             ("a-b c", ".data", "a_b_c.data"),
             ("é", ".data", "__.data"),

@@ -182,7 +182,7 @@ fn readers_of(input: &Input<'_>) -> Result<Vec<&'static Reader>> {
     Ok(parts)
 }
 
-/// Makes sure that names are keys. Data maps whose cut names are the same (`.data.a_long_name_1`, `.data.a_long_name_2`)
+/// Makes sure that names are keys. Data maps whose cut names are the same (`.bss.a_long_name_1`, `.bss.a_long_name_2`)
 /// get their section's name in full.
 fn name_apart(declared: &mut [Declared]) -> Result<()> {
     let mut names = HashSet::with_capacity(declared.len());

@@ -7,7 +7,8 @@ use onebpf_btf::TypeId;
 /// A map that an object declares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapSpec {
-    /// Symbol name; for data sections libbpf's kernel-visible name (`obj.rodata`).
+    /// Symbol name; for data sections libbpf's name (`obj.rodata`, `.data.custom`). The kernel takes 15 characters of it:
+    /// letters, digits, `_` and `.`.
     pub name: String,
     /// The section that declares it.
     pub section: String,
