@@ -119,6 +119,13 @@ fn faults_strike_once_and_are_logged() {
 }
 
 #[test]
+fn faults_strike_real_kernels_too() {
+    let faulty = Faulty::new(Arc::new(onebpf_sys::Linux), 1, Errno::NOMEM);
+    assert_eq!(errno(faulty.host()).err(), Some(Errno::NOMEM));
+    assert_eq!(faulty.host(), onebpf_sys::Linux.host());
+}
+
+#[test]
 fn threads_share_a_kernel() {
     let fake = FakeKernel::new();
     let shared = map(&fake, "shared");

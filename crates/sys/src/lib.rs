@@ -4,6 +4,20 @@
 //! one; `onebpf-fake` has one in memory. Plain data goes in, an [`OwnedFd`](std::os::fd::OwnedFd) or
 //! plain data comes out, and every failure names the operation and the errno.
 //!
+//! ```
+//! use onebpf_sys::{Feature, Kernel, Linux, Support, probe};
+//!
+//! let kernel: &dyn Kernel = &Linux;
+//! let host = kernel.host()?;
+//! println!("Linux {}, {} possible CPUs", host.release, host.possible_cpus);
+//!
+//! // Asking by trying needs privileges; without them the answer is "unknown", not "no".
+//! let answer = probe(kernel, Feature::RingBuffer);
+//! assert!(host.privileged || answer != Support::Yes);
+//! println!("ring buffers (Linux {}): {answer:?}", Feature::RingBuffer.since());
+//! # Ok::<(), onebpf_sys::Error>(())
+//! ```
+//!
 //! `unsafe` lives only under `linux/`.
 #![deny(unsafe_code)]
 

@@ -235,3 +235,6 @@ pub struct RawBtfInfo {
     pub name_len: u32,
     pub kernel_btf: u32,
 }
+
+#[cfg(test)]
+mod tests;
