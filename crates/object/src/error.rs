@@ -67,6 +67,8 @@ pub(crate) enum Kind {
     Function { name: String, what: String },
     #[error("{0}")]
     Reloc(String),
+    #[error("reference to `{name}` in section `{section}`, which is not loaded")]
+    NotLoaded { name: String, section: String },
     #[error("{what} `{name}`, which is not there")]
     Missing { what: &'static str, name: String },
     #[error("{0}")]
@@ -98,7 +100,7 @@ impl Kind {
             Self::Insn(_) => "E0140",
             Self::Function { .. } => "E0141",
             Self::Reloc(_) => "E0142",
-            Self::Missing { .. } => "E0143",
+            Self::NotLoaded { .. } | Self::Missing { .. } => "E0143",
             Self::Call(_) => "E0144",
             Self::NoProgram(_) => "E0145",
             Self::TooLarge { .. } => "E0146",
@@ -113,6 +115,9 @@ impl Kind {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotBpf(_) => "compile with `clang -O2 -g -target bpf -c`",
+            Self::NotLoaded { .. } => {
+                "global data lives in `.data`, `.rodata` or `.bss`, or in a section named `.data.<name>`"
+            }
             Self::Missing { what: "call to", .. } => {
                 "declare kernel functions with `__ksym`; link objects with `bpftool gen object`"
             }

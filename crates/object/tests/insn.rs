@@ -78,10 +78,12 @@ fn texts_are_those_of_objdump() {
         eprintln!("skipped: llvm-objdump-19 is not installed");
         return;
     }
-    let mut compared = 0;
-    for object in fixtures() {
-        compared += compare(&object);
-    }
+    let is_big = |path: &PathBuf| path.to_string_lossy().contains(".eb.");
+    // One file that it cannot read, and objdump stops.
+    let is_whole =
+        |path: &PathBuf| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("bad_"));
+    let (big, little): (Vec<_>, Vec<_>) = fixtures().into_iter().filter(is_whole).partition(is_big);
+    let compared = compare(&little, Endian::Little) + compare(&big, Endian::Big);
     assert!(compared > 1000, "only {compared} instructions were compared");
     println!("{compared} instructions of the fixtures agree");
 }
@@ -113,7 +115,10 @@ fn texts_of_all_operations_are_those_of_objdump() {
             if code == 0x18 {
                 bytes.extend(Insn { imm: -2, ..Insn::default() }.to_bytes(Endian::Little));
             }
-            source += &format!(".byte {}\n", bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(","));
+            let bytes: Vec<_> = bytes.iter().map(u8::to_string).collect();
+            source += ".byte ";
+            source += &bytes.join(",");
+            source += "\n";
         }
     }
     let dir = std::env::temp_dir().join(format!("onebpf-insn-{}", std::process::id()));
@@ -127,18 +132,17 @@ fn texts_of_all_operations_are_those_of_objdump() {
         .arg(&object)
         .status();
     assert!(made.unwrap().success());
-    let compared = compare(&object);
+    let compared = compare(&[object], Endian::Little);
     fs::remove_dir_all(&dir).unwrap();
     assert!(compared > 1000, "only {compared} instructions were compared");
 }
 
-/// Compares all instructions of an object that objdump knows, and says how many those were.
-fn compare(object: &Path) -> usize {
-    let (plain, v4) = (objdump(object, &[]), objdump(object, &["--mcpu=v4"]));
+/// Compares all instructions of some objects that objdump knows, and says how many those were.
+fn compare(objects: &[PathBuf], endian: Endian) -> usize {
+    let (plain, v4) = (objdump(objects, &[]), objdump(objects, &["--mcpu=v4"]));
     assert_eq!(plain.len(), v4.len());
     let mut compared = 0;
     for ((bytes, plain), (_, v4)) in plain.iter().zip(&v4) {
-        let endian = if object.to_string_lossy().contains(".eb.") { Endian::Big } else { Endian::Little };
         if v4 == "<unknown>" {
             continue;
         }
@@ -159,18 +163,18 @@ fn compare(object: &Path) -> usize {
             Some(number) => insn.imm.to_string() == number && ours.starts_with("call "),
             None => ours == *theirs,
         };
-        assert!(agree, "{}: {bytes:02x?}: ours `{ours}`, objdump's `{theirs}`", object.display());
+        assert!(agree, "{bytes:02x?}: ours `{ours}`, objdump's `{theirs}`");
         compared += 1;
     }
     compared
 }
 
 /// Bytes and text of each instruction.
-fn objdump(object: &Path, options: &[&str]) -> Vec<(Vec<u8>, String)> {
+fn objdump(objects: &[PathBuf], options: &[&str]) -> Vec<(Vec<u8>, String)> {
     let output = Command::new("llvm-objdump-19")
         .args(["-d", "--no-print-imm-hex"])
         .args(options)
-        .arg(object)
+        .args(objects)
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

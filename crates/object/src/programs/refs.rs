@@ -142,11 +142,10 @@ impl One<'_> {
                     "address {}{offset:+#x} is outside the section, of {:#x} bytes",
                     section.name, section.size
                 )),
-                None => fail(format!(
-                    "reference to `{}` in section `{}`, which is not loaded",
-                    self.name(symbol),
-                    section.name
-                )),
+                None => {
+                    let (name, section) = (self.name(symbol).to_owned(), section.name.to_owned());
+                    Err(Kind::NotLoaded { name, section }.at(Place::default()))
+                }
             },
         }
     }
