@@ -1,5 +1,6 @@
 //! Where types start, and which have a name: both found out when first asked for.
 
+use std::ffi::CStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -23,10 +24,11 @@ pub(crate) struct Offsets {
 impl Offsets {
     pub(crate) fn scan(btf: &Btf) -> Offsets {
         let (section, endian) = (btf.type_bytes(), btf.endian());
+        let shapes: [Option<(u8, u8)>; 128] = std::array::from_fn(|kind| btf.shape(kind as u32));
         let mut offsets = Offsets { starts: Vec::with_capacity(section.len() / 24), stop: None };
         let mut at = 0;
         while at < section.len() {
-            match type_len(btf, section, at, endian) {
+            match type_len(&shapes, section, at, endian) {
                 Ok(len) => {
                     offsets.starts.push(at as u32);
                     at += len;
@@ -62,10 +64,16 @@ impl Offsets {
 }
 
 /// Length of the type at `at` with its payload.
-fn type_len(btf: &Btf, section: &[u8], at: usize, endian: Endian) -> std::result::Result<usize, What> {
+fn type_len(
+    shapes: &[Option<(u8, u8)>; 128],
+    section: &[u8],
+    at: usize,
+    endian: Endian,
+) -> std::result::Result<usize, What> {
     let info = u32_at(section, at + 4, endian).ok_or(What::Truncated("type"))?;
     let (kind, vlen) = ((info >> 24) & 0x7f, info & 0x00ff_ffff);
-    let (fixed, element) = btf.shape(kind).ok_or(What::Kind(kind))?;
+    let shape = shapes.get(kind as usize).copied().flatten();
+    let (fixed, element) = shape.ok_or(What::Kind(kind))?;
     let len = TYPE_LEN + fixed as usize + vlen as usize * element as usize;
     if len > section.len() - at {
         return Err(What::Truncated(Kind::from_number(kind).map_or("type of unknown kind", Kind::name)));
@@ -99,11 +107,13 @@ impl Btf {
         if name.is_empty() {
             return None;
         }
+        let heads = Heads::of(self);
         let index = self.index(kind == Kind::Func);
-        let wanted = |id: &TypeId| self.kind_number(*id) == Some(kind as u32) && self.is_named(*id, name);
+        let wanted =
+            |id: &TypeId| heads.kind(*id) == Some(kind as u32) && self.is_named(&heads, *id, name.as_bytes());
         if index.rows.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
         {
-            return self.own_ids().find(wanted);
+            return heads.ids().find(wanted);
         }
         self.candidates(name, kind == Kind::Func).find(wanted)
     }
@@ -113,7 +123,9 @@ impl Btf {
         let chain = std::iter::successors(Some(self), |btf| btf.base()).collect::<Vec<_>>();
         chain.into_iter().rev().filter(|_| !name.is_empty()).flat_map(move |btf| {
             let others = btf.candidates(name, false);
-            others.chain(btf.candidates(name, true)).filter(move |id| btf.is_named(*id, name))
+            let heads = Heads::of(btf);
+            let wanted = move |id: &TypeId| btf.is_named(&heads, *id, name.as_bytes());
+            others.chain(btf.candidates(name, true)).filter(wanted)
         })
     }
 
@@ -126,13 +138,15 @@ impl Btf {
     }
 
     fn index_rows(&self, functions: bool) -> Vec<(u32, u32)> {
+        let heads = Heads::of(self);
         let mut rows = Vec::new();
-        for id in self.own_ids() {
-            let Some(kind) = self.kind_number(id) else { continue };
+        for id in heads.ids() {
+            let Some(kind) = heads.kind(id) else { continue };
             if (kind == Kind::Func as u32) != functions {
                 continue;
             }
-            if let Some(name) = self.raw_name(id).filter(|name| !name.is_empty()) {
+            let name = heads.name_offset(id).and_then(|offset| heads.string(self, offset));
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
                 rows.push((hash(name), id.0));
             }
         }
@@ -145,32 +159,63 @@ impl Btf {
         if functions { &self.names().functions } else { &self.names().others }
     }
 
-    fn own_ids(&self) -> impl Iterator<Item = TypeId> {
-        (self.first_own_id().0..self.type_count()).map(TypeId)
-    }
-
-    /// A word of the three that each type starts with, without decoding the type.
-    fn own_word(&self, id: TypeId, at: usize) -> Option<u32> {
-        let n = id.0.checked_sub(self.first_own_id().0)?;
-        u32_at(self.type_bytes(), *self.offsets().starts.get(n as usize)? as usize + at, self.endian())
-    }
-
-    fn kind_number(&self, id: TypeId) -> Option<u32> {
-        self.own_word(id, 4).map(|info| (info >> 24) & 0x7f)
-    }
-
-    fn raw_name(&self, id: TypeId) -> Option<&[u8]> {
-        self.raw_string(self.own_word(id, 0)?)
-    }
-
-    fn is_named(&self, id: TypeId, name: &str) -> bool {
-        self.own_word(id, 0).is_some_and(|offset| self.string_is(offset, name.as_bytes()))
-    }
-
-    /// Whether the string at `offset` is `name`: compares in place, and so is faster than finding its end.
-    fn string_is(&self, offset: u32, name: &[u8]) -> bool {
-        let tail = self.string_tail(offset);
+    /// Compares in place, and so is faster than finding the end of the name.
+    fn is_named(&self, heads: &Heads<'_>, id: TypeId, name: &[u8]) -> bool {
+        let tail = heads.name_offset(id).map_or(&[][..], |offset| heads.tail(self, offset));
         tail.get(name.len()) == Some(&0) && tail.starts_with(name)
+    }
+}
+
+/// The first words of the own types, and the own strings: what a search passes over without decoding. The slices are
+/// taken once, which matters in a loop over 100,000 types.
+struct Heads<'a> {
+    first: u32,
+    starts: &'a [u32],
+    section: &'a [u8],
+    endian: Endian,
+    first_string: u32,
+    strings: &'a [u8],
+}
+
+impl<'a> Heads<'a> {
+    fn of(btf: &'a Btf) -> Heads<'a> {
+        Heads {
+            first: btf.first_own_id().0,
+            starts: &btf.offsets().starts,
+            section: btf.type_bytes(),
+            endian: btf.endian(),
+            first_string: btf.first_own_string(),
+            strings: btf.strings(),
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = TypeId> + use<> {
+        (self.first..self.first.saturating_add(self.starts.len() as u32)).map(TypeId)
+    }
+
+    fn word(&self, id: TypeId, at: usize) -> Option<u32> {
+        let start = *self.starts.get(id.0.checked_sub(self.first)? as usize)?;
+        u32_at(self.section, start as usize + at, self.endian)
+    }
+
+    fn kind(&self, id: TypeId) -> Option<u32> {
+        self.word(id, 4).map(|info| (info >> 24) & 0x7f)
+    }
+
+    fn name_offset(&self, id: TypeId) -> Option<u32> {
+        self.word(id, 0)
+    }
+
+    /// The strings from this offset on.
+    fn tail(&self, btf: &'a Btf, offset: u32) -> &'a [u8] {
+        match offset.checked_sub(self.first_string) {
+            Some(at) => self.strings.get(at as usize..).unwrap_or_default(),
+            None => btf.string_tail(offset),
+        }
+    }
+
+    fn string(&self, btf: &'a Btf, offset: u32) -> Option<&'a [u8]> {
+        CStr::from_bytes_until_nul(self.tail(btf, offset)).ok().map(CStr::to_bytes)
     }
 }
 

@@ -64,7 +64,7 @@ struct Text<'a> {
     btf: &'a Btf,
     style: DefinitionStyle,
     out: String,
-    /// Levels of structs and parameter lists that are open.
+    /// Levels of structs, parameter lists and declarators that are open: each is a call on the stack.
     depth: u32,
     /// Types looked at for alignments so far.
     visits: u32,
@@ -138,6 +138,13 @@ impl<'a> Text<'a> {
     /// Writes from the base of the chain outwards: pointers and qualifiers as they come, the rest in parentheses
     /// before the brackets of an array or the parameters of a function (libbpf `btf_dump_emit_type_chain`).
     fn declarator(&mut self, chain: &mut Chain<'a>, name: &str, indent: usize) -> Result<()> {
+        self.enter()?;
+        let done = self.declare_outwards(chain, name, indent);
+        self.leave();
+        done
+    }
+
+    fn declare_outwards(&mut self, chain: &mut Chain<'a>, name: &str, indent: usize) -> Result<()> {
         let mut after_pointer = true;
         while let Some(ty) = chain.pop() {
             match ty.def {
@@ -205,7 +212,9 @@ impl<'a> Text<'a> {
         indent: usize,
     ) -> Result<()> {
         let Some(Type { def: Def::Array { count, .. }, .. }) = chain.pop() else { return Ok(()) };
+        self.enter()?;
         self.array(chain, name, after, indent)?;
+        self.leave();
         self.push(&format!("[{count}]"))
     }
 
@@ -330,7 +339,7 @@ impl<'a> Text<'a> {
 
     fn enter(&mut self) -> Result<()> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(What::Depth(MAX_DEPTH).into()) } else { Ok(()) }
+        if self.depth > 2 * MAX_DEPTH { Err(What::Depth(2 * MAX_DEPTH).into()) } else { Ok(()) }
     }
 
     fn leave(&mut self) {

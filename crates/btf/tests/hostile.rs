@@ -133,3 +133,23 @@ fn wide_and_deep_types_are_bounded() {
     assert_eq!(btf.render_value(last, &[0], &ValueStyle::default()).expect_err("too many").code(), "E0212");
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
 }
+
+/// Functions that take and return functions that do: each level of text is a call on the stack.
+#[test]
+fn deep_declarators_are_bounded() {
+    let mut builder = Builder::new(Endian::Little);
+    let mut last = builder.push(OwnedType::int("int", 4, IntEncoding::SIGNED));
+    for _ in 0..200 {
+        let params = vec![OwnedParam { name: "f".into(), ty: last }];
+        last = builder.push(OwnedType::new("", OwnedDef::FuncProto { ret: last, params }));
+        last = builder.push(OwnedType::new("", OwnedDef::Ptr(last)));
+        last = builder.push(OwnedType::new("", OwnedDef::Array { elem: last, index: TypeId(1), count: 2 }));
+    }
+    let btf = Btf::from_vec(builder.build().unwrap()).unwrap();
+    for id in (1..btf.type_count()).map(TypeId) {
+        let text = btf.declare(id, "x");
+        assert!(text.is_ok() || ["E0208", "E0213"].contains(&text.unwrap_err().code()));
+        let _ = btf.definition(id);
+    }
+    assert!(btf.declare(last, "x").is_err());
+}

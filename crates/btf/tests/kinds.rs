@@ -165,6 +165,11 @@ fn split_types_go_on_where_the_base_ends() {
 
 /// `every_kind` with a layout section, and the typedef changed into kind 21 of the same shape.
 fn with_unknown_kind(endian: Endian, layout_rows: usize) -> Vec<u8> {
+    with_layout(endian, layout_rows, 21)
+}
+
+/// `every_kind` with a layout section, and this number as the kind of the typedef.
+fn with_layout(endian: Endian, layout_rows: usize, typedef_kind: u32) -> Vec<u8> {
     let plain = every_kind(endian).build().unwrap();
     let btf = Btf::from_vec(plain.clone()).unwrap();
     let word = |value: u32| if endian == Endian::Little { value.to_le_bytes() } else { value.to_be_bytes() };
@@ -182,7 +187,7 @@ fn with_unknown_kind(endian: Endian, layout_rows: usize) -> Vec<u8> {
     let typedef = btf.get(id(Kind::Typedef)).unwrap();
     let at = types.windows(8).position(|w| w[4..] == word(8 << 24)).expect("the typedef");
     assert_eq!(typedef.name, "t");
-    types[at + 4..at + 8].copy_from_slice(&word(21 << 24));
+    types[at + 4..at + 8].copy_from_slice(&word(typedef_kind << 24));
     out.extend(types);
     out.extend(std::iter::repeat_n([0u8; 4], layout_rows).flatten());
     out.extend(&plain[24 + types_len as usize..]);
@@ -209,5 +214,17 @@ fn unknown_kinds_are_passed_over_by_their_layout() {
         assert_eq!(btf.type_count(), 9, "the type where reading stops counts");
         assert_eq!(btf.get(id(Kind::Fwd)).expect("before it").name, "far");
         assert_eq!(btf.get(id(Kind::Typedef)).expect_err("says why"), error);
+    }
+}
+
+#[test]
+fn the_layout_section_goes_if_the_kernel_does_not_know_it() {
+    for endian in [Endian::Little, Endian::Big] {
+        let btf = Btf::from_vec(with_layout(endian, 20, 8)).expect("parses");
+        btf.validate().expect("valid");
+        assert!(matches!(downgrade(&btf, &BtfFeatures::all()), Ok(std::borrow::Cow::Borrowed(_))));
+        let old = downgrade(&btf, &BtfFeatures { layout: false, ..BtfFeatures::all() }).expect("downgraded");
+        assert!(btf.has_layout() && !old.has_layout());
+        assert_eq!(Builder::from_btf(&old), Builder::from_btf(&btf));
     }
 }
