@@ -1,6 +1,7 @@
 //! CO-RE relocations for people: `struct task_struct.pid` instead of `[7] 0:12`.
 
 use onebpf::btf::{Btf, CoreRelo, Def, TypeId};
+use std::fmt::Write as _;
 
 /// The type and the members, or the enumerator, that an access string walks through.
 pub(crate) fn text(btf: &Btf, relo: &CoreRelo) -> String {
@@ -35,7 +36,7 @@ fn members(btf: &Btf, start: TypeId, access: &str) -> Option<String> {
                 member.ty
             }
             Def::Array { elem, .. } => {
-                path.push_str(&format!("[{step}]"));
+                let _ = write!(path, "[{step}]");
                 elem
             }
             _ => return None,

@@ -102,7 +102,8 @@ pub(crate) fn code(outcome: Outcome, out: &mut Out) -> ExitCode {
                 let _ = out.json(&serde_json::json!({ "error": ErrorJson::from(&*report) }));
             }
             let _ = out.finish();
-            out.say(&render::report(&report, file.as_deref(), out.style()));
+            let text = render::report(&report, file.as_deref(), out.message_style());
+            out.say(&text);
             ExitCode::FAILURE
         }
     }

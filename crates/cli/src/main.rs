@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
-    let mut out = out::Out::new(&cli.global);
+    let mut out = out::Out::new(cli.global);
     let outcome = cmd::run(cli.verb, &mut out).and_then(|()| out.finish());
     exit::code(outcome, &mut out)
 }

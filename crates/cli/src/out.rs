@@ -10,9 +10,8 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 pub(crate) struct Out {
     pub(crate) json: bool,
     pub(crate) verbose: bool,
-    width: u16,
-    color: bool,
-    error_color: bool,
+    style: Style,
+    error_style: Style,
     stdout: BufWriter<Stdout>,
 }
 
@@ -24,20 +23,21 @@ pub(crate) struct Style {
 }
 
 impl Out {
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: Global) -> Self {
+        let width = terminal_width();
+        let style = |terminal| Style { color: use_color(global.color, terminal), width };
         Self {
             json: global.json,
             verbose: global.verbose,
-            width: terminal_width(),
-            color: use_color(global.color, io::stdout().is_terminal()),
-            error_color: use_color(global.color, io::stderr().is_terminal()),
+            style: style(io::stdout().is_terminal()),
+            error_style: style(io::stderr().is_terminal()),
             stdout: BufWriter::new(io::stdout()),
         }
     }
 
     /// How standard error is drawn.
-    pub(crate) fn style(&self) -> Style {
-        Style { color: self.error_color, width: self.width }
+    pub(crate) fn message_style(&self) -> Style {
+        self.error_style
     }
 
     /// One line of the result.
@@ -53,7 +53,7 @@ impl Out {
 
     /// A table, indented under its heading.
     pub(crate) fn table(&mut self, table: &Table) -> Outcome {
-        for line in table.lines(self.width) {
+        for line in table.lines(self.style.width) {
             writeln!(self.stdout, "{line}")?;
         }
         Ok(())
@@ -71,7 +71,9 @@ impl Out {
     }
 
     /// A message for the person at the terminal.
-    pub(crate) fn say(&self, message: &str) {
+    pub(crate) fn say(&mut self, message: &str) {
+        // Whoever reads both streams reads them in order.
+        let _ = self.stdout.flush();
         let _ = writeln!(io::stderr(), "{}", message.trim_end_matches('\n'));
     }
 
@@ -91,7 +93,7 @@ impl Out {
     }
 
     fn paint(&self, code: &str, text: impl fmt::Display) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+        if self.style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 }
 

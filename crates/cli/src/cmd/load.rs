@@ -82,12 +82,13 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     Ok(())
 }
 
-fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &Out) -> Outcome<Loaded> {
+fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &mut Out) -> Outcome<Loaded> {
     let object = args.load.object(&args.file)?;
     timings.parse_ns = nanos(object.parse_time);
     if !out.json {
         for warning in &object.spec.warnings {
-            out.say(&render::warning(warning, Some(&args.file), out.style()));
+            let text = render::warning(warning, Some(&args.file), out.message_style());
+            out.say(&text);
         }
     }
     let counting = Arc::new(Counting::new(Arc::new(Linux)));

@@ -29,7 +29,8 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
         return out.json(&plan);
     }
     for warning in &spec.warnings {
-        out.say(&render::warning(warning, Some(&args.file), out.style()));
+        let text = render::warning(warning, Some(&args.file), out.message_style());
+        out.say(&text);
     }
     let text = plan.to_string();
     if text.is_empty() {

@@ -41,13 +41,13 @@ pub(crate) struct Run {
     #[command(flatten)]
     program: One,
     /// The packet: a file, or hex digits; by default 64 zero bytes for programs that take packets
-    #[arg(long, value_name = "FILE|HEX")]
+    #[arg(long, alias = "data-in", value_name = "FILE|HEX")]
     data: Option<String>,
     /// Room for the packet afterwards [default: the packet's length and 256 bytes more]
     #[arg(long, value_name = "BYTES")]
     data_size: Option<u32>,
     /// The context: a file, or hex digits
-    #[arg(long, value_name = "FILE|HEX")]
+    #[arg(long, alias = "ctx-in", value_name = "FILE|HEX")]
     ctx: Option<String>,
     /// How often to run
     #[arg(long, value_name = "N", default_value_t = 1)]

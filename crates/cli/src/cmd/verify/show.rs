@@ -5,6 +5,7 @@ use crate::exit::Outcome;
 use crate::out::Out;
 use crate::render;
 use crate::table::Table;
+use std::fmt::Write as _;
 
 /// A row for each program, the refusals rendered, and a summary.
 pub(super) fn table(document: &Document, sort: Option<&str>, compared: bool, out: &mut Out) -> Outcome {
@@ -37,7 +38,8 @@ pub(super) fn table(document: &Document, sort: Option<&str>, compared: bool, out
     for object in &document.objects {
         let reports = object.programs.iter().filter_map(|program| program.report.as_ref());
         for report in object.report.iter().chain(reports) {
-            out.say(&format!("\n{}", render::report(report, Some(&object.file), out.style())));
+            let text = render::report(report, Some(&object.file), out.message_style());
+            out.say(&format!("\n{text}"));
         }
     }
     summary(document, out);
@@ -74,25 +76,22 @@ fn change(program: &Program) -> String {
     if now == then {
         return "=".to_owned();
     }
-    let percent = if then == 0 {
-        String::new()
-    } else {
-        format!(" ({:+.1}%)", (now - then) as f64 * 100.0 / then as f64)
-    };
+    let permille = (now - then) * 1000 / then.max(1);
+    let percent = format!(" ({:+}.{}%)", permille / 10, permille.abs() % 10);
     format!("{:+}{percent}", now - then)
 }
 
-fn summary(document: &Document, out: &Out) {
+fn summary(document: &Document, out: &mut Out) {
     let programs = || document.objects.iter().flat_map(|object| &object.programs);
     let (all, refused) = (programs().count(), programs().filter(|program| !program.ok).count());
     let unread = document.objects.iter().filter(|object| object.error.is_some()).count();
     let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let mut text = format!("{} accepted", plural(all - refused, "program"));
     if refused > 0 {
-        text.push_str(&format!(", {refused} refused"));
+        let _ = write!(text, ", {refused} refused");
     }
     if unread > 0 {
-        text.push_str(&format!(", {} could not be loaded", plural(unread, "file")));
+        let _ = write!(text, ", {} could not be loaded", plural(unread, "file"));
     }
     out.say(&text);
 }
