@@ -1,7 +1,7 @@
 //! The options that `plan`, `load` and `verify` share, and those that every verb with an object file has.
 
 use crate::exit::{Failure, Outcome};
-use crate::{edit, report};
+use crate::report;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onebpf::object::{AttachType, Dialect, ProgramType, SectionRule};
@@ -53,9 +53,9 @@ pub(crate) struct LoadArgs {
     /// Program type for sections whose name says nothing: a SEC() name such as `tc`, or libbpf's name of a type
     #[arg(long = "type", value_name = "NAME", value_parser = default_type, help_heading = "Choosing")]
     default_type: Option<DefaultType>,
-    /// `map.NAME.max_entries=N` or `var.NAME=VALUE` (repeatable)
-    #[arg(long, value_name = "WHAT=VALUE", value_parser = edit::Edit::parse, help_heading = "Choosing")]
-    set: Vec<edit::Edit>,
+    /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE` (repeatable)
+    #[arg(long, value_name = "WHAT=VALUE", value_parser = edit, help_heading = "Choosing")]
+    set: Vec<(String, String)>,
     /// Kernel BTF to relocate against (not in this version)
     #[arg(long, value_name = "PATH", help_heading = "Loading")]
     btf: Option<PathBuf>,
@@ -90,8 +90,11 @@ impl LoadArgs {
     /// Reads and parses a file, and changes it as `--set` says.
     pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
         let mut object = self.read.object(path)?;
-        for edit in &self.set {
-            edit.apply(&mut object.spec).map_err(|failure| failure.about(path))?;
+        for (what, value) in &self.set {
+            let changed = object.spec.set(what, value);
+            changed.map_err(|error| {
+                known(Failure::from(report::of_object(&error)), what, &object.spec).about(path)
+            })?;
         }
         Ok(object)
     }
@@ -168,6 +171,28 @@ fn layouts() -> impl TypedValueParser<Value = PinLayout> {
         .map(|typed| if typed == "iproute2" { PinLayout::Iproute2 } else { PinLayout::Libbpf })
 }
 
+/// Maps, their fields and variables: names are looked up in the object.
+fn edit(typed: &str) -> Result<(String, String), String> {
+    let (what, value) = typed.split_once('=').unwrap_or_default();
+    if what.starts_with("var.") || what.starts_with("map.") {
+        return Ok((what.to_owned(), value.to_owned()));
+    }
+    Err("it has the form map.NAME.max_entries=N or var.NAME=VALUE".to_owned())
+}
+
+/// Says which maps or variables there are.
+fn known(failure: Failure, what: &str, spec: &Spec) -> Failure {
+    let unknown = matches!(&failure, Failure::Failed { report, .. } if report.code == "E0130");
+    let names = if what.starts_with("var.") { names(spec.variables.keys()) } else { names(spec.maps.keys()) };
+    if unknown { failure.hint(format!("there is {names}")) } else { failure }
+}
+
+/// Names for people; `nothing` for none.
+pub(crate) fn names<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
 fn name_and_path(typed: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = typed.split_once('=').ok_or("it has the form NAME=PATH")?;
     if name.is_empty() || path.is_empty() {
@@ -201,6 +226,14 @@ mod tests {
     fn reuse_wants_a_name_and_a_path() {
         assert_eq!(name_and_path("a=/b"), Ok(("a".to_owned(), PathBuf::from("/b"))));
         assert!(name_and_path("a").is_err() && name_and_path("=b").is_err() && name_and_path("a=").is_err());
+    }
+
+    #[test]
+    fn edits_are_of_maps_and_variables() {
+        let pair = |what: &str, value: &str| Ok((what.to_owned(), value.to_owned()));
+        assert_eq!(edit("map.obj.rodata.max_entries=0x10"), pair("map.obj.rodata.max_entries", "0x10"));
+        assert_eq!(edit("var.debug=a=b"), pair("var.debug", "a=b"));
+        assert!(edit("x=1").is_err() && edit("var.debug").is_err() && edit("").is_err());
     }
 
     #[test]

@@ -4,7 +4,6 @@
 mod args;
 mod cmd;
 mod core_path;
-mod edit;
 mod errors;
 mod exit;
 mod listing;

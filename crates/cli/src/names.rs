@@ -1,6 +1,6 @@
 //! Flags by name.
 
-/// Map flags by name, joined with `|`; unknown bits in hex; empty for 0.
+/// Map flags by name, separated by commas; unknown bits in hex; empty for 0.
 pub(crate) fn map_flags(flags: u32) -> String {
     flag_names(flags, &MAP_FLAGS)
 }
@@ -17,7 +17,7 @@ fn flag_names(flags: u32, names: &[&str]) -> String {
     if rest != 0 {
         shown.push(format!("{:#x}", u64::from(rest) << names.len()));
     }
-    shown.join("|")
+    shown.join(", ")
 }
 
 /// `BPF_F_*` of map creation, by bit (include/uapi/linux/bpf.h, Linux 6.18).
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn flags_have_the_kernels_names() {
         assert_eq!(map_flags(0), "");
-        assert_eq!(map_flags(1 | 1 << 10 | 1 << 31), "no_prealloc|mmapable|0x80000000");
+        assert_eq!(map_flags(1 | 1 << 10 | 1 << 31), "no_prealloc, mmapable, 0x80000000");
         assert_eq!(program_flags(1 << 4), "sleepable");
     }
 }

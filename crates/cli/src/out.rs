@@ -45,6 +45,23 @@ impl Out {
         Ok(writeln!(self.stdout, "{line}")?)
     }
 
+    /// A line that goes on under its last column where the terminal is too narrow for it.
+    pub(crate) fn wrapped(&mut self, line: &str) -> Outcome {
+        let width = usize::from(self.style.width);
+        let indent = line.rfind("  ").map_or(4, |at| at + 2).min(width / 2);
+        let mut column = 0;
+        for word in line.split_inclusive(' ') {
+            let length = word.trim_end().chars().count();
+            if column > indent && column + length > width {
+                write!(self.stdout, "\n{:indent$}", "")?;
+                column = indent;
+            }
+            write!(self.stdout, "{word}")?;
+            column += word.chars().count();
+        }
+        Ok(writeln!(self.stdout)?)
+    }
+
     /// An empty line and a heading.
     pub(crate) fn heading(&mut self, title: impl fmt::Display) -> Outcome {
         let title = self.bold(title);

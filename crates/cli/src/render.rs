@@ -5,7 +5,7 @@ use annotate_snippets::{
     AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle,
 };
 use onebpf::Report;
-use onebpf::object::{SourceLine, Warning};
+use onebpf::object::{Place, SourceLine, Warning};
 use std::path::Path;
 
 /// An error with its place, its source line, notes and hints.
@@ -23,6 +23,7 @@ pub(crate) fn report(report: &Report, file: Option<&Path>, style: Style) -> Stri
     }
     let notes = report.notes.iter().map(|note| Level::NOTE.message(wrap(note, style.width)));
     main = main.elements(notes.map(Element::from));
+    // Each by itself: joined, they would be strung together by empty lines.
     let mut groups = vec![main];
     if !report.log_tail.is_empty() {
         let said = Level::NOTE.secondary_title("what the verifier said last");
@@ -34,7 +35,8 @@ pub(crate) fn report(report: &Report, file: Option<&Path>, style: Style) -> Stri
     }
     let helps = hints.iter().map(|hint| Level::HELP.secondary_title(wrap(hint, style.width)));
     groups.extend(helps.map(Group::with_title));
-    renderer(style).render(&groups)
+    let renderer = renderer(style);
+    groups.into_iter().map(|group| renderer.render(&[group])).collect::<Vec<_>>().join("\n")
 }
 
 /// A warning on a line or two.
@@ -52,15 +54,13 @@ fn renderer(style: Style) -> Renderer {
 }
 
 /// `flows.bpf.o[.maps+0x20] <flows>`; nothing if nothing is known.
-fn place(place: &onebpf::object::Place, file: Option<&Path>) -> Option<String> {
-    let within =
-        onebpf::object::Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
+fn place(place: &Place, file: Option<&Path>) -> Option<String> {
+    let within = Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
     let mut text = file.map(|file| file.display().to_string()).unwrap_or_default();
     if !within.is_empty() {
         text = if text.is_empty() { within } else { format!("{text}[{within}]") };
     }
-    let names =
-        onebpf::object::Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
+    let names = Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
     text.push_str(if text.is_empty() { names.trim_start() } else { &names });
     (!text.is_empty()).then_some(text)
 }

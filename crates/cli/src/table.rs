@@ -1,6 +1,6 @@
 //! Tables: columns two blanks apart, no rules, cells wrapped to fit the terminal.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as Grid, presets};
 
 /// Rows under headers.
 #[derive(Debug)]
@@ -8,15 +8,21 @@ pub(crate) struct Table {
     headers: Vec<String>,
     rows: Vec<Vec<String>>,
     right: Vec<usize>,
+    wraps: Vec<usize>,
 }
 
 impl Table {
-    /// A table with these headers; one that starts with `>` is right-aligned, for numbers.
+    /// A table with these headers. One that starts with `>` is right-aligned, for numbers; cells under one that
+    /// starts with `~` are broken between words where the terminal is too narrow, others stay whole.
     pub(crate) fn new(headers: &[&str]) -> Self {
-        let right = headers.iter().enumerate().filter(|(_, header)| header.starts_with('>'));
+        let marked = |mark| {
+            let columns = headers.iter().enumerate().filter(move |(_, header)| header.starts_with(mark));
+            columns.map(|(column, _)| column).collect()
+        };
         Self {
-            right: right.map(|(column, _)| column).collect(),
-            headers: headers.iter().map(|header| header.trim_start_matches('>').to_owned()).collect(),
+            right: marked('>'),
+            wraps: marked('~'),
+            headers: headers.iter().map(|header| header.trim_start_matches(['>', '~']).to_owned()).collect(),
             rows: Vec::new(),
         }
     }
@@ -50,6 +56,9 @@ impl Table {
         for (at, column) in shown.iter().enumerate() {
             let Some(grid_column) = grid.column_mut(at) else { continue };
             grid_column.set_padding((1, 1));
+            if !self.wraps.contains(column) {
+                grid_column.set_constraint(ColumnConstraint::ContentWidth);
+            }
             if self.right.contains(column) {
                 grid_column.set_cell_alignment(CellAlignment::Right);
             }
@@ -67,7 +76,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&["name", ">size", "unused", "note"]);
+        let mut table = Table::new(&["name", ">size", "unused", "~note"]);
         table.row(["flows".to_owned(), "8".to_owned(), String::new(), "a long remark ".repeat(8)]);
         table.row(["x".to_owned(), "1024".to_owned(), String::new(), String::new()]);
         table

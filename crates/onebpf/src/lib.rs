@@ -45,7 +45,7 @@ pub use counting::Counting;
 pub use error::{CODES, Error, Report, Result};
 pub use facts::{BtfTarget, Dir, Facts, Pinned};
 pub use list::list;
-pub use load::{load, load_spec, object_name, read};
+pub use load::{Phases, load, load_spec, load_spec_timed, object_name, read};
 pub use loaded::Loaded;
 pub use map::Map;
 pub use observe::{observe, observe_host};

@@ -5,6 +5,7 @@ use crate::{Loaded, Options, ParseOptions, Spec, apply, observe, parse, plan};
 use onebpf_sys::{Kernel, Linux};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Loads the object at `path` into the running kernel, with default options.
 ///
@@ -52,23 +53,56 @@ pub fn object_name(path: &Path) -> String {
 /// # Errors
 /// Those of [`observe`], [`plan`](crate::plan::plan) and [`apply`]. Nothing is left behind then.
 pub fn load_spec(kernel: &Arc<dyn Kernel>, spec: &Spec, options: &Options) -> Result<Loaded> {
-    let mut facts = observe(&**kernel, spec, options)?;
-    let mut first = plan::plan(spec, options, &facts)?;
-    let mut result = apply(&first, kernel, options.jobs);
+    load_spec_timed(kernel, spec, options, &mut Phases::default())
+}
+
+/// Where the time of a load went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Looking at the host, with the probes that followed a refusal.
+    pub observe: Duration,
+    /// Planning.
+    pub plan: Duration,
+    /// Applying plans, and undoing one that was refused.
+    pub apply: Duration,
+}
+
+/// [`load_spec`], adding to `phases` what each of them takes, also when it fails.
+///
+/// # Errors
+/// As [`load_spec`].
+pub fn load_spec_timed(
+    kernel: &Arc<dyn Kernel>,
+    spec: &Spec,
+    options: &Options,
+    phases: &mut Phases,
+) -> Result<Loaded> {
+    let Phases { observe: observing, plan: planning, apply: applying } = phases;
+    let mut facts = timed(observing, || observe(&**kernel, spec, options))?;
+    let mut first = timed(planning, || plan::plan(spec, options, &facts))?;
+    let mut result = timed(applying, || apply(&first, kernel, options.jobs));
     if matches!(&result, Err(error) if error.how_to_retry() == Retry::ObserveAgain) {
         // Somebody pinned or unpinned a map meanwhile: once more, with what is there now.
-        facts = observe(&**kernel, spec, options)?;
-        first = plan::plan(spec, options, &facts)?;
-        result = apply(&first, kernel, options.jobs);
+        facts = timed(observing, || observe(&**kernel, spec, options))?;
+        first = timed(planning, || plan::plan(spec, options, &facts))?;
+        result = timed(applying, || apply(&first, kernel, options.jobs));
     }
     let error = match result {
         Err(error) if !first.assumed.is_empty() => error,
         result => return result,
     };
-    facts.probe(&**kernel, &first.assumed);
-    let second = plan::plan(spec, options, &facts).map_err(|lacking| lacking.note(error.to_string()))?;
+    timed(observing, || facts.probe(&**kernel, &first.assumed));
+    let second = timed(planning, || plan::plan(spec, options, &facts));
+    let second = second.map_err(|lacking| lacking.note(error.to_string()))?;
     if second.steps == first.steps && error.how_to_retry() != Retry::WithFallbacks {
         return Err(error);
     }
-    apply(&second, kernel, options.jobs)
+    timed(applying, || apply(&second, kernel, options.jobs))
+}
+
+fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = run();
+    *total += started.elapsed();
+    result
 }

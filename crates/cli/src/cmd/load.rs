@@ -7,7 +7,7 @@ use crate::render;
 use crate::report::ErrorJson;
 use crate::table::Table;
 use crate::value::hex;
-use onebpf::{Counting, Kernel, Linux, Loaded};
+use onebpf::{Counting, Kernel, Linux, Loaded, Phases};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,7 +93,11 @@ fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &mut
     }
     let counting = Arc::new(Counting::new(Arc::new(Linux)));
     let kernel: Arc<dyn Kernel> = counting.clone();
-    let result = onebpf::load_spec(&kernel, &object.spec, options);
+    let mut phases = Phases::default();
+    let result = onebpf::load_spec_timed(&kernel, &object.spec, options, &mut phases);
+    timings.observe_ns = nanos(phases.observe);
+    timings.plan_ns = nanos(phases.plan);
+    timings.apply_ns = nanos(phases.apply);
     timings.kernel_ns = nanos(counting.time());
     timings.syscalls = counting.calls();
     Ok(result?)
@@ -139,12 +143,12 @@ fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
 fn print(document: &Document, out: &mut Out) -> Outcome {
     let pinned =
         |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    let mut maps = Table::new(&["map", ">id", "state", "pinned"]);
+    let mut maps = Table::new(&["map", ">id", "state", "~pinned"]);
     for map in &document.maps {
         let state = if map.reused { "reused" } else { "created" };
         maps.row([map.name.clone(), map.id.to_string(), state.to_owned(), pinned(&map.pinned)]);
     }
-    let mut programs = Table::new(&["program", ">id", "tag", ">time", "pinned"]);
+    let mut programs = Table::new(&["program", ">id", "tag", ">time", "~pinned"]);
     for program in &document.programs {
         let time = format!("{} us", program.load_ns.div_ceil(1000));
         let path = pinned(&program.pinned);

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
         out.say("there is nothing to load");
         return Ok(());
     }
-    out.raw(text.as_bytes())
+    text.lines().try_for_each(|line| out.wrapped(line))
 }
 
 fn known_facts(args: &Args, spec: &Spec, options: &Options) -> Outcome<Facts> {

@@ -124,7 +124,7 @@ fn list(kernel: &dyn Kernel, out: &mut Out) -> Outcome {
     if out.json {
         return out.json(&infos.iter().map(ProgJson::from).collect::<Vec<_>>());
     }
-    let mut table = Table::new(&[">id", "name", "type", "tag", ">insns", ">code", "maps"]);
+    let mut table = Table::new(&[">id", "name", "type", "tag", ">insns", ">code", "~maps"]);
     for info in &infos {
         table.row([
             info.id.to_string(),

@@ -3,7 +3,7 @@
 use crate::core_path;
 use crate::exit::{Failure, Outcome};
 use crate::listing::{self, Listing};
-use crate::load_args::{ReadArgs, refuse_btf};
+use crate::load_args::{ReadArgs, names, refuse_btf};
 use crate::out::Out;
 use crate::report::of_object;
 use crate::value::hex;
@@ -95,7 +95,8 @@ fn chosen<'a>(spec: &'a Spec, wanted: &'a [String]) -> Outcome<Vec<&'a String>> 
     }
     let missing = wanted.iter().find(|name| !spec.programs.contains_key(*name));
     match missing {
-        Some(name) => Err(crate::edit::missing("program", name, spec.programs.keys())),
+        Some(name) => Err(Failure::new("E0145", format!("there is no program `{name}`"))
+            .hint(format!("there is {}", names(spec.programs.keys())))),
         None => Ok(wanted.iter().collect()),
     }
 }

@@ -49,9 +49,7 @@ fn section(out: &mut Out, title: &str, table: &Table) -> Outcome {
 }
 
 fn maps(spec: &Spec) -> Table {
-    let mut table = Table::new(&[
-        "name", "type", "key", "value", ">entries", "flags", "extra", "numa", "pinning", "id", "dialect",
-    ]);
+    let mut table = Table::new(&["name", "type", "~key", "~value", ">entries", "dialect", "~notes"]);
     for map in spec.maps.values() {
         table.row(map_row(spec, map, map.name.clone()));
         if let Some(inner) = &map.inner {
@@ -61,29 +59,37 @@ fn maps(spec: &Spec) -> Table {
     table
 }
 
-fn map_row(spec: &Spec, map: &MapSpec, name: String) -> [String; 11] {
-    let mut flags = names::map_flags(map.flags);
-    for (yes, word) in [(map.read_only, "frozen"), (!map.autocreate, "not created")] {
-        if yes {
-            flags.push_str(if flags.is_empty() { "" } else { "|" });
-            flags.push_str(word);
-        }
-    }
-    let ids =
-        [map.id.map(|id| id.to_string()), map.inner_id.filter(|id| *id != 0).map(|id| format!("holds {id}"))];
+fn map_row(spec: &Spec, map: &MapSpec, name: String) -> [String; 7] {
     [
         name,
         map.kind.to_string(),
         layout(spec, map.key),
         layout(spec, map.value),
         map.max_entries.to_string(),
-        flags,
-        if map.extra == 0 { String::new() } else { format!("{:#x}", map.extra) },
-        map.numa_node.map(|node| node.to_string()).unwrap_or_default(),
-        if map.pinning == Pinning::None { String::new() } else { pinning(map.pinning) },
-        ids.into_iter().flatten().collect::<Vec<_>>().join(", "),
         dialect(map),
+        notes(map),
     ]
+}
+
+/// What few maps have: flags by name, pinning, iproute2's ids.
+fn notes(map: &MapSpec) -> String {
+    let pinned = match map.pinning {
+        Pinning::None => None,
+        Pinning::ByName => Some("pinned by name".to_owned()),
+        other => Some(format!("pinned: {}", pinning(other))),
+    };
+    let notes = [
+        Some(names::map_flags(map.flags)).filter(|flags| !flags.is_empty()),
+        map.read_only.then(|| "frozen".to_owned()),
+        pinned,
+        map.numa_node.map(|node| format!("node {node}")),
+        (map.extra != 0).then(|| format!("extra {:#x}", map.extra)),
+        map.id.filter(|id| *id != 0).map(|id| format!("id {id}")),
+        map.inner_id.filter(|id| *id != 0).map(|id| format!("holds id {id}")),
+        map.inner_idx.filter(|index| *index != 0).map(|index| format!("slot {index}")),
+        (!map.autocreate).then(|| "not created".to_owned()),
+    ];
+    notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn dialect(map: &MapSpec) -> String {
@@ -126,7 +132,7 @@ fn slots(spec: &Spec) -> Table {
 }
 
 fn programs(spec: &Spec) -> Table {
-    let mut table = Table::new(&["name", "section", "type", "attach", "flags", "load", ">insns", "needs"]);
+    let mut table = Table::new(&["name", "section", "type", "~attach", "~flags", "load", ">insns", "~needs"]);
     for program in spec.programs.values() {
         let function = spec.functions.get(program.function.0);
         table.row([
@@ -188,7 +194,7 @@ fn needs(spec: &Spec, program: &ProgramSpec) -> String {
 }
 
 fn variables(spec: &Spec) -> Table {
-    let mut table = Table::new(&["name", "section", "type", ">size", "value"]);
+    let mut table = Table::new(&["name", "section", "~type", ">size", "~value"]);
     for variable in spec.variables.values() {
         let kind = variable.btf.and_then(|id| declaration(spec, id)).unwrap_or_default();
         let size = variable.size.to_string();
@@ -221,7 +227,7 @@ fn value(spec: &Spec, variable: &Variable) -> String {
 }
 
 fn externs(spec: &Spec) -> Table {
-    let mut table = Table::new(&["name", "kind", "type", "weak"]);
+    let mut table = Table::new(&["name", "kind", "~type", "weak"]);
     for wanted in spec.externs.values() {
         let kind = match wanted.kind {
             ExternKind::Kfunc => None,
@@ -246,7 +252,7 @@ fn core(spec: &Spec) -> Table {
             *groups.entry((core_path::text(btf, relo), relo.kind.name())).or_default() += 1;
         }
     }
-    let mut table = Table::new(&["access", "asks for", ">times"]);
+    let mut table = Table::new(&["~access", "asks for", ">times"]);
     for ((path, kind), times) in groups {
         table.row([path, kind.to_owned(), times.to_string()]);
     }
@@ -254,7 +260,7 @@ fn core(spec: &Spec) -> Table {
 }
 
 fn warnings(spec: &Spec) -> Table {
-    let mut table = Table::new(&["code", "place", "message"]);
+    let mut table = Table::new(&["code", "~place", "~message"]);
     for warning in &spec.warnings {
         table.row([warning.code.clone(), warning.place.to_string(), warning.message.clone()]);
     }

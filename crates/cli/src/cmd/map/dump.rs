@@ -89,7 +89,7 @@ impl Entry {
     pub(super) fn new(map: &Opened, key: &[u8], value: &[u8]) -> Outcome<Self> {
         let mut entry = Self {
             key_hex: hex(key),
-            key: decoded(map.key_type(), key)?,
+            key: decoded(map.key_type(), key)?.or_else(|| map.index(key)),
             value_hex: None,
             value: None,
             values: Vec::new(),

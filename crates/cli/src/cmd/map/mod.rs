@@ -119,6 +119,15 @@ impl Opened {
         onebpf::object::MapType(self.info.map_type).to_string()
     }
 
+    /// Keys of arrays are indices, with or without BTF.
+    fn index(&self, key: &[u8]) -> Option<Value> {
+        let kind = self.kind();
+        let indexed =
+            kind.contains("array") || matches!(kind.as_str(), "devmap" | "cpumap" | "xskmap" | "sockmap");
+        let key = <[u8; 4]>::try_from(key).ok().filter(|_| indexed)?;
+        Some(Value::Int(u32::from_ne_bytes(key).into()))
+    }
+
     fn key_type(&self) -> Option<(&Btf, TypeId)> {
         self.btf.as_ref().zip(Some(TypeId(self.info.btf_key_type)).filter(|id| id.0 != 0))
     }

@@ -35,7 +35,7 @@ pub(super) fn list(kernel: &dyn Kernel, out: &mut Out) -> Outcome {
     if out.json {
         return out.json(&infos.iter().map(MapJson::from).collect::<Vec<_>>());
     }
-    let mut table = Table::new(&[">id", "name", "type", ">key", ">value", ">entries", "flags"]);
+    let mut table = Table::new(&[">id", "name", "type", ">key", ">value", ">entries", "~flags"]);
     for info in &infos {
         table.row([
             info.id.to_string(),
@@ -87,7 +87,7 @@ fn flags(info: &MapInfo) -> String {
     let names = names::map_flags(info.flags);
     match (info.frozen, names.is_empty()) {
         (true, true) => "frozen".to_owned(),
-        (true, false) => format!("{names}|frozen"),
+        (true, false) => format!("{names}, frozen"),
         (false, _) => names,
     }
 }

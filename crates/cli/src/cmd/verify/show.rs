@@ -35,15 +35,30 @@ pub(super) fn table(document: &Document, sort: Option<&str>, compared: bool, out
         out.table(&table)?;
     }
     out.finish()?;
-    for object in &document.objects {
-        let reports = object.programs.iter().filter_map(|program| program.report.as_ref());
-        for report in object.report.iter().chain(reports) {
-            let text = render::report(report, Some(&object.file), out.message_style());
-            out.say(&format!("\n{text}"));
-        }
-    }
+    complaints(document, out);
     summary(document, out);
     Ok(())
+}
+
+/// A few refusals are told in full, many in a line each.
+fn complaints(document: &Document, out: &mut Out) {
+    const FEW: usize = 4;
+    let reports = |object: &'_ Object| {
+        let programs = object.programs.iter().filter_map(|program| program.report.as_ref());
+        object.report.iter().chain(programs).cloned().collect::<Vec<_>>()
+    };
+    let in_full =
+        out.verbose || document.objects.iter().map(|object| reports(object).len()).sum::<usize>() <= FEW;
+    for object in &document.objects {
+        for report in reports(object) {
+            let text = if in_full {
+                format!("\n{}", render::report(&report, Some(&object.file), out.message_style()))
+            } else {
+                format!("error[{}]: {}: {}", report.code, object.file.display(), report.message)
+            };
+            out.say(&text);
+        }
+    }
 }
 
 fn sorted<'a>(document: &'a Document, sort: Option<&str>) -> Vec<(&'a Object, &'a Program)> {
