@@ -1,7 +1,7 @@
 //! ELF: what is refused, and what is said of it.
 
 use onebpf_btf::Endian;
-use onebpf_object::{Error, ParseOptions, Spec, parse};
+use onebpf_object::{Error, ParseOptions, Spec, link, parse};
 use std::path::Path;
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -85,4 +85,118 @@ fn huge_sections_are_refused() {
     let error = read(&object).unwrap_err();
     assert_eq!(error.code(), "E0146");
     assert_eq!(error.place().section.as_deref(), Some(".bss"));
+}
+
+/// Compilers before LLVM 4 marked no function: the section is the function, named by the symbol at its start.
+#[test]
+fn sections_without_functions_are_functions() {
+    let mut object = bytes("prog_no_license.nog.o");
+    for symbol in symbols(&object) {
+        if object[symbol + 4] & 0xf == 2 {
+            object[symbol + 4] &= 0xf0;
+        }
+    }
+    let spec = read(&object).unwrap();
+    let names: Vec<_> = spec.programs.values().map(|p| (p.name.as_str(), p.section.as_str())).collect();
+    assert_eq!(names, [("free_helper", "tc"), ("gpl_helper", "?tc")]);
+    for symbol in symbols(&object) {
+        object[symbol + 4] &= 0x0f; // all local: no name is left but the section's
+    }
+    let spec = read(&object).unwrap();
+    assert_eq!(spec.programs.keys().collect::<Vec<_>>(), ["tc", "?tc"]);
+}
+
+#[test]
+fn addends_count() {
+    // `main` calls `second`, the function at byte 16 of `.text`, by the section's symbol and an addend.
+    let code = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let text = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat().repeat(2);
+    let rela = [0u64, 3 << 32 | 10, 16].map(u64::to_le_bytes).concat();
+    let object = made(&code, &text, 4, &rela, 24);
+    let spec = read(&object).unwrap();
+    let linked = link(&spec, "main").unwrap();
+    let names: Vec<_> = linked.functions.iter().map(|(_, id)| spec.functions[id.0].name.as_str()).collect();
+    assert_eq!(names, ["main", "second"]);
+    assert_eq!(linked.insns.len(), 4);
+    assert_eq!(linked.insns[0].imm, 1);
+}
+
+#[test]
+fn bad_relocations_are_located() {
+    let code = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let text = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat().repeat(2);
+    let with = |offset: u64, info: u64| {
+        read(&made(&code, &text, 9, &[offset, info].map(u64::to_le_bytes).concat(), 16))
+    };
+    assert!(with(0, 3 << 32 | 10).is_ok());
+    let fails = |offset, info| {
+        let error = with(offset, info).unwrap_err();
+        (error.code(), error.place().to_string())
+    };
+    assert_eq!(fails(8, 3 << 32 | 10), ("E0142", "tc+0x8 <main>".to_owned()), "exit takes no relocation");
+    assert_eq!(fails(4, 3 << 32 | 10), ("E0142", "tc+0x4".to_owned()), "in the middle of an instruction");
+    assert_eq!(fails(64, 3 << 32 | 10).0, "E0102", "past the section");
+    assert_eq!(fails(0, 77 << 32 | 10).0, "E0102", "no such symbol");
+    assert_eq!(fails(0, 3 << 32 | 99).0, "E0102", "no such type");
+    assert_eq!(fails(0, 10), ("E0142", "tc+0x0 <main>".to_owned()), "the null symbol");
+}
+
+/// An object with `main` in section `tc`, `first` and `second` in `.text`, and one relocation section for `tc`.
+fn made(code: &[u8], text: &[u8], rel_type: u32, rel: &[u8], entry: u64) -> Vec<u8> {
+    let names = b"\0.text\0tc\0.symtab\0.strtab\0.rel\0main\0first\0second\0".to_vec();
+    let name = |wanted: &str| {
+        let wanted = [b"\0", wanted.as_bytes(), b"\0"].concat();
+        names.windows(wanted.len()).position(|w| w == wanted).unwrap() as u32 + 1
+    };
+    let symbol = |name: u32, info: u8, section: u16, value: u64, size: u64| {
+        [
+            &name.to_le_bytes()[..],
+            &[info, 0],
+            &section.to_le_bytes(),
+            &value.to_le_bytes(),
+            &size.to_le_bytes(),
+        ]
+        .concat()
+    };
+    let symbols = [
+        vec![0; 24],
+        symbol(name("first"), 0x02, 2, 0, 16),
+        symbol(name("second"), 0x02, 2, 16, 16),
+        symbol(0, 0x03, 2, 0, 0),
+        symbol(name("main"), 0x12, 1, 0, 16),
+    ]
+    .concat();
+    // Name, type, flags, contents, link, info, size of an entry.
+    let sections: [(u32, u32, u64, &[u8], u32, u32, u64); 6] = [
+        (0, 0, 0, &[], 0, 0, 0),
+        (name("tc"), 1, 6, code, 0, 0, 0),
+        (name(".text"), 1, 6, text, 0, 0, 0),
+        (name(".symtab"), 2, 0, &symbols, 4, 4, 24),
+        (name(".strtab"), 3, 0, &names, 0, 0, 0),
+        (name(".rel"), rel_type, 0, rel, 3, 1, entry),
+    ];
+    let (mut headers, mut contents) = (Vec::new(), Vec::new());
+    for (name, kind, flags, data, link, info, entry) in sections {
+        headers.extend([name.to_le_bytes(), kind.to_le_bytes()].concat());
+        headers
+            .extend([flags, 0, 64 + contents.len() as u64, data.len() as u64].map(u64::to_le_bytes).concat());
+        headers.extend([link.to_le_bytes(), info.to_le_bytes()].concat());
+        headers.extend([8, entry].map(u64::to_le_bytes).concat());
+        contents.extend(data);
+    }
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\xf7\0\x01\0\0\0".to_vec();
+    file.extend([0, 0, 64 + contents.len() as u64].map(u64::to_le_bytes).concat());
+    file.extend([0u16, 0, 64, 0, 0, 64, 6, 4].map(u16::to_le_bytes).concat());
+    assert_eq!(file.len(), 64, "header");
+    [file, contents, headers].concat()
+}
+
+/// Where the symbols of an object are in the file.
+fn symbols(object: &[u8]) -> Vec<usize> {
+    let word = |at: usize| u64::from_le_bytes(object[at..at + 8].try_into().unwrap()) as usize;
+    let count = usize::from(u16::from_le_bytes([object[60], object[61]]));
+    let table =
+        (0..count).map(|n| word(40) + 64 * n).find(|at| object[at + 4..at + 8] == [2, 0, 0, 0]).unwrap();
+    let (start, size) = (word(table + 24), word(table + 32));
+    (start..start + size).step_by(24).collect()
 }

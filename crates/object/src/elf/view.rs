@@ -13,7 +13,7 @@ use onebpf_btf::Endian;
 pub(crate) const MAX_NOBITS: u64 = 64 << 20;
 
 /// Longest name of a section or symbol. The kernel's own limit for a symbol is 512 (`KSYM_NAME_LEN`, Linux 6.1).
-const MAX_NAME: usize = 4096;
+const MAX_NAME: usize = 1024;
 
 pub(super) type Header = FileHeader64<Endianness>;
 pub(super) type SectionHeader = SectionHeader64<Endianness>;

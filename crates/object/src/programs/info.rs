@@ -2,11 +2,18 @@
 
 use super::functions::Code;
 use crate::elf::{Elf, SectionKind};
+use crate::error::Kind;
 use crate::insn::INSN_SIZE;
 use crate::{Place, Result, SourceLine, Warning};
 use onebpf_btf::Btf;
 use onebpf_btf::ext::{BtfExt, CoreRelo, ExtSection, FuncInfo, LineInfo, Record};
 use std::collections::HashMap;
+
+/// Longest file name or line of C that is kept, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// Most records that are handed out. A file may have many aliases of a function, each of which gets its own.
+const MAX_RECORDS: usize = 1 << 22;
 
 /// Attaches the records; an unreadable `.BTF.ext` is a warning, as in libbpf (`bpf_object__init_btf`).
 pub(super) fn attach(elf: &Elf<'_>, btf: Option<&Btf>, code: &mut Code) -> Result<Vec<Warning>> {
@@ -24,7 +31,7 @@ pub(super) fn attach(elf: &Elf<'_>, btf: Option<&Btf>, code: &mut Code) -> Resul
     for section in &elf.sections {
         names.entry(section.name).or_insert(section.index);
     }
-    let mut walk = Walk { btf, names: &names, code };
+    let mut walk = Walk { btf, names: &names, code, left: MAX_RECORDS };
     walk.each(ext.func_infos(), |code, index, at, info: FuncInfo| {
         if let Some(function) = code.functions.get_mut(index).filter(|_| at == 0) {
             function.btf = Some(info.type_id);
@@ -51,11 +58,14 @@ pub(super) fn attach(elf: &Elf<'_>, btf: Option<&Btf>, code: &mut Code) -> Resul
 
 /// The line that a record speaks of; none if its strings are not there.
 pub(super) fn source_line(btf: &Btf, line: &LineInfo) -> Option<SourceLine> {
+    // Many records may name one string, so that a bound on each bounds them all.
+    let text =
+        |offset| btf.string(offset).ok().map(|text| text[..text.floor_char_boundary(MAX_TEXT)].to_owned());
     Some(SourceLine {
-        file: btf.string(line.file_name_off).ok()?.to_owned(),
+        file: text(line.file_name_off)?,
         line: line.line(),
         column: line.column(),
-        text: btf.string(line.line_off).ok()?.to_owned(),
+        text: text(line.line_off)?,
     })
 }
 
@@ -63,6 +73,8 @@ struct Walk<'a> {
     btf: &'a Btf,
     names: &'a HashMap<&'a str, usize>,
     code: &'a mut Code,
+    /// How many more records may be handed out.
+    left: usize,
 }
 
 impl Walk<'_> {
@@ -82,6 +94,12 @@ impl Walk<'_> {
             for record in section.records {
                 let offset = u64::from(record.offset());
                 for index in self.code.around(elf_section, offset) {
+                    let Some(left) = self.left.checked_sub(1) else {
+                        let (what, limit) = ("object".to_owned(), MAX_RECORDS as u64);
+                        let error = Kind::TooLarge { what, limit, unit: "line, type and CO-RE records" };
+                        return Err(error.at(Place::at(name, offset)));
+                    };
+                    self.left = left;
                     let start = self.code.functions.get(index).map_or(0, |f| f.offset);
                     let at = (offset - start) / INSN_SIZE as u64;
                     attach(self.code, index, at as u32, record);

@@ -173,7 +173,8 @@ fn place_of(spec: &Spec, functions: &[(u32, FuncId)], at: u32) -> Place {
     Place { offset: Some(offset), ..function.place.clone() }
 }
 
-/// Writes what is known of a reference into its instruction, as libbpf's `bpf_object__relocate_data` does.
+/// Writes what is known of a reference into its instruction, as libbpf's `bpf_object__relocate_data` does. What a kernel
+/// lacks is the loader's business: a weak typed symbol then loses its source (0 as an address).
 fn mark(spec: &Spec, target: &Ref, insn: &mut Insn, next: Option<&mut Insn>) -> Result<()> {
     let (source, high) = match target {
         Ref::Call(_) | Ref::Func(_) => return Ok(()),

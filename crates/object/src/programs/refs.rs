@@ -18,19 +18,24 @@ pub(super) struct Context<'a> {
 /// Resolves the relocations of all code, and the calls that need none.
 pub(super) fn resolve(cx: &Context<'_>, code: &mut Code) -> Result<()> {
     for section in cx.elf.sections.iter().filter(|s| s.kind == SectionKind::Program) {
+        let mut last = None;
         for reloc in &section.relocs {
+            let place = || Place::at(section.name, reloc.offset);
             if !reloc.offset.is_multiple_of(INSN_SIZE as u64) {
-                let what = "relocation between two instructions".to_owned();
-                return Err(Kind::Reloc(what).at(Place::at(section.name, reloc.offset)));
+                return Err(Kind::Reloc("relocation between two instructions".to_owned()).at(place()));
             }
+            if last == Some(reloc.offset) {
+                return Err(Kind::Reloc("second relocation of one instruction".to_owned()).at(place()));
+            }
+            last = Some(reloc.offset);
             // None: code of a weak function that lost to another in static linking. libbpf skips it, too.
             for index in code.around(section.index, reloc.offset) {
                 let Some(function) = code.functions.get(index) else { continue };
                 let at = (reloc.offset - function.offset) / INSN_SIZE as u64;
-                let place = Place { offset: Some(reloc.offset), ..function.place.clone() };
-                let found = One { cx, code, function, at: at as usize, reloc }
-                    .resolve()
-                    .map_err(|e| e.within(place))?;
+                let one = One { cx, code, function, at: at as usize, reloc };
+                let found = one.resolve().map_err(|error| {
+                    error.within(Place { offset: Some(reloc.offset), ..function.place.clone() })
+                })?;
                 if let Some(function) = code.functions.get_mut(index) {
                     function.refs.insert(at as u32, found);
                 }
@@ -190,8 +195,6 @@ fn local_calls(code: &Code, index: usize) -> Result<Vec<(u32, Ref)>> {
         if !(insn.is_local_call() || is_pointer) || function.refs.contains_key(&(here as u32)) {
             continue;
         }
-        let place =
-            Place { offset: Some(function.offset + (here * INSN_SIZE) as u64), ..function.place.clone() };
         let target = here as i64 + i64::from(insn.imm) + 1;
         let offset = function.offset as i64 + target * INSN_SIZE as i64;
         match u64::try_from(offset).ok().and_then(|offset| code.starting_at(*section, offset)) {
@@ -200,7 +203,8 @@ fn local_calls(code: &Code, index: usize) -> Result<Vec<(u32, Ref)>> {
             None if (0..function.insns.len() as i64).contains(&target) => {}
             None => {
                 let what = format!("call of {}{offset:+#x}, where no function starts", function.section);
-                return Err(Kind::Call(what).at(place));
+                let offset = Some(function.offset + (here * INSN_SIZE) as u64);
+                return Err(Kind::Call(what).at(Place { offset, ..function.place.clone() }));
             }
         }
     }
