@@ -19,6 +19,8 @@ mod link;
 mod places;
 mod struct_ops;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod variables;
 mod walk;
 
