@@ -111,7 +111,7 @@ fn addends_count() {
     // `main` calls `second`, the function at byte 16 of `.text`, by the section's symbol and an addend.
     let code = [[0x85, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat();
     let text = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]].concat().repeat(2);
-    let rela = [0u64, 3 << 32 | 10, 16].map(u64::to_le_bytes).concat();
+    let rela = [0u64, CALL_BY_TEXT, 16].map(u64::to_le_bytes).concat();
     let object = made(&code, &text, 4, &rela, 24);
     let spec = read(&object).unwrap();
     let linked = link(&spec, "main").unwrap();
@@ -128,18 +128,24 @@ fn bad_relocations_are_located() {
     let with = |offset: u64, info: u64| {
         read(&made(&code, &text, 9, &[offset, info].map(u64::to_le_bytes).concat(), 16))
     };
-    assert!(with(0, 3 << 32 | 10).is_ok());
+    assert!(with(0, CALL_BY_TEXT).is_ok());
     let fails = |offset, info| {
         let error = with(offset, info).unwrap_err();
         (error.code(), error.place().to_string())
     };
-    assert_eq!(fails(8, 3 << 32 | 10), ("E0142", "tc+0x8 <main>".to_owned()), "exit takes no relocation");
-    assert_eq!(fails(4, 3 << 32 | 10), ("E0142", "tc+0x4".to_owned()), "in the middle of an instruction");
-    assert_eq!(fails(64, 3 << 32 | 10).0, "E0102", "past the section");
-    assert_eq!(fails(0, 77 << 32 | 10).0, "E0102", "no such symbol");
-    assert_eq!(fails(0, 3 << 32 | 99).0, "E0102", "no such type");
+    assert_eq!(fails(8, CALL_BY_TEXT), ("E0142", "tc+0x8 <main>".to_owned()), "exit takes no relocation");
+    assert_eq!(fails(4, CALL_BY_TEXT), ("E0142", "tc+0x4".to_owned()), "in the middle of an instruction");
+    assert_eq!(fails(64, CALL_BY_TEXT).0, "E0102", "past the section");
+    assert_eq!(fails(0, 0x4d_0000_000a).0, "E0102", "no such symbol");
+    assert_eq!(fails(0, 0x3_0000_0063).0, "E0102", "no such type");
     assert_eq!(fails(0, 10), ("E0142", "tc+0x0 <main>".to_owned()), "the null symbol");
 }
+
+/// `R_BPF_64_32` by the symbol of `.text` in [`made`].
+const CALL_BY_TEXT: u64 = 0x3_0000_000a;
+
+/// Name, type, flags, contents, link, info, size of an entry.
+type Row<'a> = (u32, u32, u64, &'a [u8], u32, u32, u64);
 
 /// An object with `main` in section `tc`, `first` and `second` in `.text`, and one relocation section for `tc`.
 fn made(code: &[u8], text: &[u8], rel_type: u32, rel: &[u8], entry: u64) -> Vec<u8> {
@@ -166,8 +172,7 @@ fn made(code: &[u8], text: &[u8], rel_type: u32, rel: &[u8], entry: u64) -> Vec<
         symbol(name("main"), 0x12, 1, 0, 16),
     ]
     .concat();
-    // Name, type, flags, contents, link, info, size of an entry.
-    let sections: [(u32, u32, u64, &[u8], u32, u32, u64); 6] = [
+    let sections: [Row<'_>; 6] = [
         (0, 0, 0, &[], 0, 0, 0),
         (name("tc"), 1, 6, code, 0, 0, 0),
         (name(".text"), 1, 6, text, 0, 0, 0),
