@@ -10,7 +10,7 @@ struct Stage {
 }
 
 const STAGES: &[Stage] = &[
-    Stage { name: "format", run: || run::show(run::cargo().args(["fmt", "--all", "--check"])) },
+    Stage { name: "format", run: format },
     Stage { name: "build without a C compiler", run: build_without_c },
     Stage { name: "lints", run: lints },
     Stage { name: "documentation", run: documentation },
@@ -37,6 +37,11 @@ pub(crate) fn run(_: &[String]) -> Outcome {
         times.push((stage.name, seconds));
     }
     Ok(())
+}
+
+fn format() -> Outcome {
+    run::show(run::cargo().args(["fmt", "--all", "--check"]))?;
+    run::show(run::cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
 }
 
 /// The default members must build where there is no C compiler: every name under which one is looked for fails.
