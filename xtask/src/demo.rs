@@ -4,6 +4,8 @@
 //! outside or outlives it. The process starts itself again for that: `unshare` must run before the tour does.
 
 use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,7 +25,7 @@ const COUNTERS: &str = "/sys/fs/bpf/by_protocol";
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     match arguments {
         [] => outside(),
-        [flag] if flag == INSIDE => Tour::new(6)?.inside(),
+        [flag] if flag == INSIDE => Tour::new(5)?.inside(),
         _ => Err("usage: demo".into()),
     }
 }
@@ -39,6 +41,10 @@ fn outside() -> Outcome {
         println!(
             "\nSKIPPED: loading, packets and pins, for bpf(2) wants root. Run the demo again as root to see them."
         );
+        return Ok(());
+    }
+    if let Err(why) = run::capture(&mut run::command("unshare", ["--mount", "--net", "--", "true"])) {
+        println!("\nSKIPPED: loading, packets and pins, for this root may not make namespaces: {why}");
         return Ok(());
     }
     println!("\nFrom here on in private mount and network namespaces, with a bpffs of their own.");
@@ -66,7 +72,10 @@ impl Tour {
         let fixtures = run::root().join("fixtures");
         let failed = |error: std::io::Error| format!("{}: {error}", self.folder.display());
         fs::create_dir_all(&self.folder).map_err(failed)?;
-        fs::copy(fixtures.join("src/demo.bpf.c"), self.folder.join("demo.bpf.c")).map_err(failed)?;
+        for file in ["src/demo.bpf.c", "include/bpf.h", "include/maps_btf.h", "include/maps_legacy.h"] {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            fs::copy(fixtures.join(file), self.folder.join(name)).map_err(failed)?;
+        }
         fs::copy(fixtures.join("obj/rejected_packet.o"), self.folder.join("rejected.bpf.o"))
             .map_err(failed)?;
         for packet in PACKETS {
@@ -79,23 +88,19 @@ impl Tour {
         println!("  .maps    by_size      the first form of BTF-defined maps, of 2019");
         println!("  maps     dropped      iproute2's struct bpf_elf_map");
         println!("  .rodata  max_len      a constant that the loader sets; .bss  seen  a global variable");
-        let include = fixtures.join("include");
         let mut clang = self.command(Path::new(CLANG));
         clang.args(["-O2", "-g", "-target", "bpf", "-c", "demo.bpf.c", "-o", "demo.bpf.o"]);
-        clang.env("CPATH", include);
         Self::show(&mut clang, true)
     }
 
     fn parse_only(&mut self) -> Outcome {
         self.say("What does the object hold? (Needs no root: pure parsing.)");
         self.onebpf("inspect demo.bpf.o")?;
-        self.say(
-            "One map is a `bpf_elf_map`, none is refused. A wrong map is, with its place and the two claims:",
-        );
+        self.say("A faulty object: the error says which map, where, and both claims.");
         let conflict = run::root().join("fixtures/obj/btf_bad_key_conflict.o");
         fs::copy(conflict, self.folder.join("conflict.bpf.o")).map_err(|error| error.to_string())?;
         self.onebpf_fails("inspect conflict.bpf.o")?;
-        self.say("And what does the code say of it?");
+        self.say("Each error code has its long story.");
         self.onebpf("explain E0103")
     }
 
@@ -118,7 +123,7 @@ impl Tour {
         self.packets()?;
         self.say("The counters, read by their BTF types.");
         self.onebpf(&format!("map dump {COUNTERS}"))?;
-        for map in ["by_size", "dropped"] {
+        for map in ["by_size", "dropped", "demo_bss"] {
             self.onebpf(&format!("map dump {BPFFS}/demo/{map}"))?;
         }
         Ok(())
@@ -127,7 +132,7 @@ impl Tour {
     fn second_load(&mut self) -> Outcome {
         self.say("The first load is gone but for its pin by name ...");
         self.shell("rm -r /sys/fs/bpf/demo")?;
-        self.say("... and a second load finds it: the plan says `reuse`, the map keeps its id.");
+        self.say("... and a second load finds it: by_protocol is reused and keeps its id.");
         self.onebpf(&format!("load demo.bpf.o {LOAD}"))?;
         self.say("The same packets again: the counters go on from where they were.");
         self.packets()?;
@@ -148,7 +153,7 @@ impl Tour {
     }
 
     fn say(&mut self, text: &str) {
-        println!("\n{}. {text}\n", self.step);
+        println!("\n\n{}. {text}\n", self.step);
         self.step += 1;
     }
 
@@ -176,6 +181,7 @@ impl Tour {
         let line = run::describe(command);
         let short = line.rsplit_once("/onebpf ").map_or(line.clone(), |(_, rest)| format!("onebpf {rest}"));
         println!("$ {short}");
+        command.stderr(stdout()?);
         let status = command.status().map_err(|error| format!("cannot run {short}: {error}"))?;
         match (status.success(), expected) {
             (true, true) | (false, false) => Ok(()),
@@ -183,6 +189,11 @@ impl Tour {
             (false, true) => Err(format!("`{short}`: {status}")),
         }
     }
+}
+
+/// Standard output for standard error, so that errors stand where they belong when the tour goes into a file.
+fn stdout() -> Result<OwnedFd, String> {
+    io::stdout().as_fd().try_clone_to_owned().map_err(|error| format!("standard output: {error}"))
 }
 
 /// What both loads and the plan are told.
