@@ -177,6 +177,10 @@ fn numbered(list: &Value) -> Vec<((String, usize), &Value)> {
 fn fields(place: &str, left: &Value, right: &Value, names: &[&str], found: &mut Vec<Difference>) {
     for name in names {
         let (one, other) = (normal(name, &left[*name]), normal(name, &right[*name]));
+        if *name == "max_entries" && is_ring(left) && rounds_to(&other, &one) {
+            continue;
+        }
+
         // libbpf does not tell the section of a `struct_ops` map, nor some programs' flags.
         if !matches!(*name, "section" | "flags") || !one.is_null() {
             differ(place, name, &one, &other, found);
@@ -184,10 +188,24 @@ fn fields(place: &str, left: &Value, right: &Value, names: &[&str], found: &mut 
     }
 }
 
-/// Two spellings of one fact: no NUMA node is 0 for libbpf, no slots may be an absent list, slots have no order.
+/// `BPF_MAP_TYPE_RINGBUF`, `BPF_MAP_TYPE_USER_RINGBUF`.
+fn is_ring(map: &Value) -> bool {
+    matches!(map["type_id"].as_u64(), Some(27 | 31))
+}
+
+/// libbpf rounds a ring buffer's size as it parses (`adjust_ringbuf_sz`), by this host's page; onebpf when it plans.
+fn rounds_to(declared: &Value, rounded: &Value) -> bool {
+    let (Some(declared), Some(rounded)) = (declared.as_u64(), rounded.as_u64()) else { return false };
+    [4096, 16384, 65536].iter().any(|page| (declared.div_ceil(*page)).next_power_of_two() * page == rounded)
+}
+
+/// Two spellings of one fact: no NUMA node is 0 for libbpf, no slots may be an absent list, slots have no order, and
+/// libbpf takes off the `?` of `SEC("?...")` (`autoload` tells).
+
 fn normal(field: &str, value: &Value) -> Value {
     match field {
         "numa_node" => value.as_u64().unwrap_or(0).into(),
+        "section" => value.as_str().map(|name| name.trim_start_matches('?')).into(),
         "slots" => {
             let mut slots = list(value).to_vec();
             slots.sort_by_key(|slot| slot["index"].as_u64());
