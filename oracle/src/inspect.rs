@@ -42,9 +42,12 @@ pub fn load_flags(path: &Path) -> Option<Vec<Option<u32>>> {
         }
     }
     let data = object.generate().ok()?;
+    // Written for the object's machine: EI_DATA.
+    let big_endian = std::fs::read(path).ok()?.get(5) == Some(&2);
+    let from_bytes = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+
     let facts = Facts::read(&libbpf::take_log());
-    let word =
-        |at: usize| data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let word = |at: usize| data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(from_bytes);
     let mut attrs = facts.load_attrs.iter();
     let flags = programs.iter().map(|it| if it.autoload() { word(attrs.next()? + PROG_FLAGS) } else { None });
     Some(flags.collect())

@@ -107,6 +107,7 @@ fn opening(object: &Path, rounds: usize) -> Result<Vec<Series>, String> {
     ));
     jobs.push(("onebpf: open vmlinux BTF", Box::new(|| onebpf_btf(&[]))));
     jobs.push(("onebpf: open vmlinux BTF, find 8 names", Box::new(|| onebpf_btf(&NAMES))));
+        jobs.push(("onebpf: parse the object", Box::new(|| onebpf_parse(object))));
     let mut all: Vec<Series> = jobs.iter().map(|(what, _)| Series::new(what)).collect();
     for _ in 0..rounds {
         for (series, (_, job)) in all.iter_mut().zip(&jobs) {
@@ -133,6 +134,12 @@ fn onebpf_btf(names: &[&str]) -> Result<(), String> {
         Some(name) => Err(format!("onebpf finds no struct {name}")),
         None => Ok(()),
     }
+}
+
+fn onebpf_parse(object: &Path) -> Result<(), String> {
+    let bytes = std::fs::read(object).map_err(|error| format!("{}: {error}", object.display()))?;
+    let options = onebpf_object::ParseOptions { name: "bench".to_owned(), ..Default::default() };
+    onebpf_object::parse(&bytes, &options).map(drop).map_err(|error| error.to_string())
 }
 
 const JOBS_1: &str = "onebpf: load, one job";
