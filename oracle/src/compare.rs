@@ -201,7 +201,6 @@ fn rounds_to(declared: &Value, rounded: &Value) -> bool {
 
 /// Two spellings of one fact: no NUMA node is 0 for libbpf, no slots may be an absent list, slots have no order, and
 /// libbpf takes off the `?` of `SEC("?...")` (`autoload` tells).
-
 fn normal(field: &str, value: &Value) -> Value {
     match field {
         "numa_node" => value.as_u64().unwrap_or(0).into(),

@@ -107,7 +107,7 @@ fn opening(object: &Path, rounds: usize) -> Result<Vec<Series>, String> {
     ));
     jobs.push(("onebpf: open vmlinux BTF", Box::new(|| onebpf_btf(&[]))));
     jobs.push(("onebpf: open vmlinux BTF, find 8 names", Box::new(|| onebpf_btf(&NAMES))));
-        jobs.push(("onebpf: parse the object", Box::new(|| onebpf_parse(object))));
+    jobs.push(("onebpf: parse the object", Box::new(|| onebpf_parse(object))));
     let mut all: Vec<Series> = jobs.iter().map(|(what, _)| Series::new(what)).collect();
     for _ in 0..rounds {
         for (series, (_, job)) in all.iter_mut().zip(&jobs) {
