@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     name = "onebpf",
     version,
-    propagate_version = true,
     disable_help_subcommand = true,
     after_help = "Exit status: 0 done, 1 it failed, 2 wrong usage.",
     max_term_width = 100
@@ -37,12 +36,9 @@ pub(crate) struct Global {
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// When the output is a terminal.
     #[default]
     Auto,
-    /// Always.
     Always,
-    /// Never.
     Never,
 }
 

@@ -27,14 +27,18 @@ impl Listing<'_> {
         let width = self.insns.len().to_string().len().max(3);
         let mut lines = self.lines.iter().peekable();
         let mut upper_half = false;
+        let mut shown = None;
         for (at, insn) in self.insns.iter().enumerate() {
             for (_, name) in self.functions.iter().filter(|(start, _)| *start as usize == at) {
                 let name = out.bold(name);
                 out.line(format_args!("  {name}:"))?;
             }
             while let Some(line) = lines.next_if(|line| line.insn_off as usize <= at) {
-                if line.insn_off as usize == at {
+                // Columns change from instruction to instruction; the line is worth saying once.
+                let here = Some((line.file_name_off, line.line()));
+                if line.insn_off as usize == at && shown != here {
                     source(btf, line, out)?;
+                    shown = here;
                 }
             }
             if upper_half {
