@@ -114,7 +114,10 @@ mod tests {
         let codes: BTreeMap<&str, &str> = tables.into_iter().flatten().copied().collect();
         let count: usize = tables.iter().map(|table| table.len()).sum();
         assert_eq!(codes.len(), count, "a code is given twice");
-        assert_eq!(PAGES.iter().map(|row| row.0).collect::<Vec<_>>(), codes.keys().copied().collect::<Vec<_>>());
+        assert_eq!(
+            PAGES.iter().map(|row| row.0).collect::<Vec<_>>(),
+            codes.keys().copied().collect::<Vec<_>>()
+        );
         for (code, text) in PAGES {
             let title = codes.get(code).copied().unwrap_or_default();
             assert_eq!(text.lines().next(), Some(format!("# {code}: {title}").as_str()));

@@ -42,6 +42,17 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0147", "license, version or BTF section is malformed"),
 ];
 
+/// Every code that a [`Warning`] of this crate can have, with its title.
+pub const WARNINGS: &[(&str, &str)] = &[
+    ("W0101", "unknown member of a map, passed over"),
+    ("W0102", "unknown word of a map's definition, passed over"),
+    ("W0103", "outer map that can only be reused"),
+    ("W0104", "tail section for a program array that is not there"),
+    ("W0105", "annotation that contradicts its map"),
+    ("W0120", "`.BTF.ext` ignored"),
+    ("W0121", "BTF ignored"),
+];
+
 /// What is wrong with an object: a code, one line, a place, notes and hints. One pointer wide.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error(Box<Repr>);

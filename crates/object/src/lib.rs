@@ -16,7 +16,7 @@ mod meta;
 mod programs;
 mod spec;
 
-pub use error::{CODES, Error, Place, Result, SourceLine, Warning};
+pub use error::{CODES, Error, Place, Result, SourceLine, WARNINGS, Warning};
 pub use programs::{LinkedProgram, SECTIONS, SectionFlags, SectionRule, link};
 pub use spec::*;
 

@@ -49,7 +49,7 @@ pub(crate) fn btf(elf: &Elf<'_>, options: &ParseOptions, warnings: &mut Vec<Warn
         return Err(Kind::Btf(error).at(place));
     }
     let message = format!("types ignored: {error}");
-    warnings.push(Warning { code: "W0102".to_owned(), message, place });
+    warnings.push(Warning { code: "W0121".to_owned(), message, place });
     Ok(None)
 }
 

@@ -37,6 +37,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0412", "plan is not consistent"),
 ];
 
+/// Every code that a warning of a plan can have, with its title.
+pub const WARNINGS: &[(&str, &str)] =
+    &[("W0301", "slot that stays empty"), ("W0302", "slot that is left as it is")];
+
 /// The codes, as they are used inside the crate: the index of a row in [`CODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {

@@ -42,7 +42,7 @@ mod verify;
 
 pub use apply::apply;
 pub use counting::Counting;
-pub use error::{CODES, Error, Report, Result};
+pub use error::{CODES, Error, Report, Result, WARNINGS};
 pub use facts::{BtfTarget, Dir, Facts, Pinned};
 pub use list::list;
 pub use load::{Phases, load, load_spec, load_spec_timed, object_name, read};

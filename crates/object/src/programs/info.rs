@@ -24,7 +24,7 @@ pub(super) fn attach(elf: &Elf<'_>, btf: Option<&Btf>, code: &mut Code) -> Resul
         Err(error) => {
             let message = format!("ignored: {error}");
             let place = Place::at(section.name, error.place().offset.unwrap_or(0));
-            return Ok(vec![Warning { code: "W0101".to_owned(), message, place }]);
+            return Ok(vec![Warning { code: "W0120".to_owned(), message, place }]);
         }
     };
     let mut names = HashMap::new();
