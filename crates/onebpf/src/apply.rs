@@ -39,7 +39,7 @@ pub fn apply(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize) -> Result<Loade
         journal: Journal::default(),
     };
     match run.steps(jobs) {
-        Ok(()) => run.finish(),
+        Ok(()) => Ok(run.finish()),
         Err(error) => Err(run.journal.undo(&**kernel, error)),
     }
 }
@@ -262,7 +262,7 @@ impl Run<'_> {
     }
 
     /// The handles, in the order of the object. What is not part of it (templates, BTF) is closed.
-    fn finish(mut self) -> Result<Loaded> {
+    fn finish(mut self) -> Loaded {
         let (mut maps, mut programs) = (IndexMap::new(), IndexMap::new());
         for step in &self.plan.steps {
             let (map, slot, reused) = match step {
@@ -283,7 +283,7 @@ impl Run<'_> {
             let pinned = self.pins.remove(&slot.number()).or(reused);
             maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
         }
-        Ok(Loaded { maps, programs, warnings: self.plan.warnings.clone() })
+        Loaded { maps, programs, warnings: self.plan.warnings.clone() }
     }
 }
 
@@ -332,7 +332,7 @@ pub(crate) fn with_log<T>(
         let result = load(Some(Log { level, buffer: &mut buffer }));
         match &result {
             Err(e) if e.errno == Errno::NOSPC && size < LOG_LAST => {
-                size = size.saturating_mul(4).min(LOG_LAST)
+                size = size.saturating_mul(4).min(LOG_LAST);
             }
             _ => return (result, text(&buffer)),
         }

@@ -90,9 +90,9 @@ impl Facts {
         }
     }
 
-    /// The id of an attach target: `Some(None)` if the kernel has none, `None` if nobody looked.
-    pub(crate) fn target(&self, wanted: &BtfTarget) -> Option<Option<u32>> {
-        self.targets.iter().find(|(target, _)| target == wanted).map(|(_, id)| *id)
+    /// What is known of an attach target; `None` if nobody looked.
+    pub(crate) fn target(&self, wanted: &BtfTarget) -> Option<&(BtfTarget, Option<u32>)> {
+        self.targets.iter().find(|(target, _)| target == wanted)
     }
 
     fn check(&self) -> Result<()> {

@@ -42,7 +42,7 @@ pub fn stats(log: &str) -> Stats {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["verification", "time", time, "usec", ..] => {
-                stats.verification_ns = number(time).saturating_mul(1000)
+                stats.verification_ns = number(time).saturating_mul(1000);
             }
             ["stack", "depth", depths, ..] => {
                 stats.stack_depth = depths.split('+').map(number).fold(0, u64::saturating_add);

@@ -88,7 +88,7 @@ fn is_data(map: &MapSpec) -> bool {
 fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
     creatable(map)?;
     let pin = pins::map_pin(map, draft.options)?;
-    let mut wanted = normalise(draft, map, &map.name)?;
+    let mut wanted = normalise(draft, map, &map.name);
     if let Some(pin) = &pin
         && pins::decide(draft, &wanted, pin)?
     {
@@ -126,7 +126,7 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
             Error::new(Code::MapKind, format!("map `{}`: maps nest too deeply", outer.name)).at(&outer.place)
         );
     }
-    let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name))?;
+    let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name));
     wanted.kernel_name = kernel_name(draft, &inner.name);
     wanted.template = true;
     if inner.kind.holds_maps() {
@@ -154,13 +154,13 @@ fn creatable(map: &MapSpec) -> Result<()> {
 }
 
 /// A declared map in the kernel's terms: used alike to create it, to compare it with a pin, and to show it.
-fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> Result<CreateMap> {
+fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> CreateMap {
     let btf = btf_types(draft, map);
     let mut flags = map.flags;
     if is_data(map) && flags & BPF_F_MMAPABLE != 0 && !draft.has(Feature::ArrayMmap) {
         flags &= !BPF_F_MMAPABLE;
     }
-    Ok(CreateMap {
+    CreateMap {
         out: Slot::new(0),
         name: name.to_owned(),
         kernel_name: kernel_name(draft, &map.name),
@@ -176,7 +176,7 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> Result<CreateM
         template: false,
         on_refusal: if btf.is_some() { vec![Fallback::DropBtf] } else { Vec::new() },
         place: map.place.clone(),
-    })
+    }
 }
 
 /// Entries as the kernel wants them: libbpf's `map_set_def_max_entries()` and `adjust_ringbuf_sz()`.

@@ -227,9 +227,9 @@ fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Opt
         Err(Error::new(Code::NoTarget, text).at(place))
     };
     match draft.facts.target(&target) {
-        Some(Some(btf_id)) => Ok(Some(Attach { name: target.name, btf_id })),
-        Some(None) if draft.facts.kernel_btf == Some(false) => fail("but this kernel has no BTF"),
-        Some(None) => fail("which this kernel does not have (modules are not searched)"),
+        Some((_, Some(btf_id))) => Ok(Some(Attach { name: target.name, btf_id: *btf_id })),
+        Some((_, None)) if draft.facts.kernel_btf == Some(false) => fail("but this kernel has no BTF"),
+        Some((_, None)) => fail("which this kernel does not have (modules are not searched)"),
         None => fail("of which the facts say nothing"),
     }
 }

@@ -1,0 +1,231 @@
+//! Loading on the kernel that these tests run on. Needs root: each test runs in namespaces of its own.
+
+mod common;
+
+use common::{in_private, loadable, open_fds, options, spec, sweep, tree, valid_fixtures};
+use onebpf::object::{Contents, SlotTarget};
+use onebpf::sys::{Errno, ProgRun};
+use onebpf::{Counting, Kernel, Linux, Loaded, Map, Options, Spec, load_spec};
+use std::path::Path;
+use std::sync::Arc;
+
+fn linux() -> Arc<dyn Kernel> {
+    Arc::new(Linux)
+}
+
+#[track_caller]
+fn load(spec: &Spec) -> Loaded {
+    load_spec(&linux(), spec, &options()).unwrap_or_else(|e| panic!("{e}\n{:#?}", e.report()))
+}
+
+#[test]
+fn every_valid_fixture_loads() {
+    in_private("every_valid_fixture_loads", || {
+        for fixture in loadable() {
+            let spec = common::read(&fixture.path);
+            let loaded = load_spec(&linux(), &spec, &options());
+            let loaded = loaded.unwrap_or_else(|e| panic!("{}: {e}\n{:#?}", fixture.name, e.report()));
+            let wanted = spec.programs.values().filter(|program| program.autoload).count();
+            assert_eq!(loaded.programs.len(), wanted, "{}", fixture.name);
+            for map in loaded.maps.values() {
+                let declared = &spec.maps[map.name()];
+                let info = map.info().unwrap();
+                assert_eq!((info.map_type, info.key_size), (declared.kind.0, declared.key.size), "{}", fixture.name);
+            }
+            slots_are_as_declared(&fixture.name, &spec, &loaded);
+            sweep();
+        }
+    });
+}
+
+/// Declared slots hold what they should, all others are empty.
+fn slots_are_as_declared(fixture: &str, spec: &Spec, loaded: &Loaded) {
+    for (name, map) in &spec.maps {
+        let Contents::Slots(slots) = &map.contents else { continue };
+        for index in 0..map.max_entries {
+            let held = loaded.maps[name].lookup(&index.to_ne_bytes()).unwrap();
+            let held = held.map(|id| u32::from_ne_bytes(id.try_into().unwrap()));
+            let wanted = slots.iter().find(|slot| slot.index == index).map(|slot| match &slot.target {
+                SlotTarget::Map(target) => loaded.maps[target].info().unwrap().id,
+                SlotTarget::Program(target) => loaded.programs[target].info().unwrap().id,
+            });
+            assert_eq!(held, wanted, "{fixture}: slot {index} of {name}");
+        }
+    }
+}
+
+#[test]
+fn a_rejected_program_shows_the_source_line() {
+    in_private("a_rejected_program_shows_the_source_line", || {
+        let rejected = valid_fixtures().into_iter().filter(|f| f.load.as_deref() == Some("refused by the verifier"));
+        for fixture in rejected {
+            let error = load_spec(&linux(), &common::read(&fixture.path), &options()).unwrap_err();
+            let report = error.report();
+            assert_eq!((report.code, report.errno), ("E0403", Some(Errno::ACCES)), "{error}");
+            assert!(!report.hints.is_empty() && report.log.is_some(), "{report:#?}");
+            assert!((2..=6).contains(&report.log_tail.len()), "{report:#?}");
+            let source = report.place.source.as_ref().map(|line| line.text.trim());
+            let wanted = match fixture.name.as_str() {
+                "rejected_null" => Some("*value += 1;"),
+                "rejected_packet" => Some("return data[0] + data[14];"),
+                _ => None,
+            };
+            assert_eq!(source, wanted, "{}", fixture.name);
+            assert_eq!(tree(Path::new("/sys/fs/bpf")), Vec::<std::path::PathBuf>::new());
+        }
+    });
+}
+
+#[test]
+fn a_small_object_takes_three_calls() {
+    in_private("a_small_object_takes_three_calls", || {
+        let counting = Arc::new(Counting::new(linux()));
+        let kernel: Arc<dyn Kernel> = counting.clone();
+        let loaded = load_spec(&kernel, &spec("data_bss_only"), &options()).unwrap();
+        assert_eq!((loaded.maps.len(), loaded.programs.len()), (1, 1));
+        // One more than BTF_LOAD, MAP_CREATE and PROG_LOAD: the host, which is no bpf(2) call.
+        assert_eq!(counting.calls(), 4);
+    });
+}
+
+#[test]
+fn variables_are_set_and_read_only_data_is_frozen() {
+    in_private("variables_are_set_and_read_only_data_is_frozen", || {
+        let mut spec = spec("demo");
+        let variable = spec.variables.values().find(|v| v.map == "demo.rodata").expect("a constant").clone();
+        let bytes = vec![0x5a; variable.size as usize];
+        spec.set_variable(&variable.name, &bytes).unwrap();
+        let loaded = load(&spec);
+        let map = &loaded.maps["demo.rodata"];
+        let value = map.lookup(&[0; 4]).unwrap().unwrap();
+        let at = variable.offset as usize;
+        assert_eq!(value[at..at + bytes.len()], bytes);
+        assert!(map.info().unwrap().frozen);
+        assert_eq!(map.update(&[0; 4], &value, 0).unwrap_err().errno(), Some(Errno::PERM));
+        assert!(!loaded.maps["demo.bss"].info().unwrap().frozen);
+    });
+}
+
+#[test]
+fn pins_survive_and_are_reused() {
+    in_private("pins_survive_and_are_reused", || {
+        let spec = spec("btf_pinned");
+        let first = load(&spec);
+        let (name, map) = first.maps.iter().find(|(_, map)| map.pinned().is_some()).expect("a pinned map");
+        let (id, path) = (map.info().unwrap().id, map.pinned().unwrap().to_owned());
+        assert!(!map.reused());
+        let name = name.clone();
+        drop(first);
+        let second = load(&spec);
+        assert!(second.maps[&name].reused());
+        assert_eq!(second.maps[&name].info().unwrap().id, id);
+        assert_eq!(Map::open_pin(&linux(), &path).unwrap().info().unwrap().id, id);
+    });
+}
+
+#[test]
+fn a_different_pin_is_refused_and_left_alone() {
+    in_private("a_different_pin_is_refused_and_left_alone", || {
+        let mut spec = spec("btf_pinned");
+        let first = load(&spec);
+        let pinned = first.maps.values().find(|map| map.pinned().is_some()).expect("a pinned map");
+        let (name, id) = (pinned.name().to_owned(), pinned.info().unwrap().id);
+        let path = pinned.pinned().unwrap().to_owned();
+        drop(first);
+        let before = (tree(Path::new("/sys/fs/bpf")), open_fds());
+        let declared = spec.maps.get_mut(&name).unwrap();
+        declared.max_entries += 1;
+        let error = load_spec(&linux(), &spec, &options()).unwrap_err();
+        assert_eq!(error.code(), "E0305");
+        assert!(error.report().notes[0].starts_with("max_entries: pinned"), "{:?}", error.report().notes);
+        assert_eq!((tree(Path::new("/sys/fs/bpf")), open_fds()), before);
+        assert_eq!(Map::open_pin(&linux(), &path).unwrap().info().unwrap().id, id);
+    });
+}
+
+#[test]
+fn everything_can_be_pinned_under_a_directory() {
+    in_private("everything_can_be_pinned_under_a_directory", || {
+        let spec = spec("demo");
+        let mut options = options();
+        options.pins.everything_under = Some("/sys/fs/bpf/a/b".into());
+        let loaded = load_spec(&linux(), &spec, &options).unwrap();
+        let pinned = tree(Path::new("/sys/fs/bpf"));
+        for program in loaded.programs.values() {
+            assert!(pinned.contains(&program.pinned().unwrap().to_owned()), "{pinned:?}");
+        }
+        assert!(pinned.contains(&"/sys/fs/bpf/a/b/demo_rodata".into()), "{pinned:?}");
+        assert_eq!(load_spec(&linux(), &spec, &options).unwrap_err().code(), "E0306");
+        options.pins.everything_under = Some("/tmp/not_a_bpffs".into());
+        let error = load_spec(&linux(), &spec, &options).unwrap_err();
+        assert!(error.report().hints[0].contains("mount -t bpf"), "{error}");
+    });
+}
+
+#[test]
+fn a_program_runs_and_its_maps_count() {
+    in_private("a_program_runs_and_its_maps_count", || {
+        let loaded = load(&spec("demo"));
+        let mut packet = vec![0u8; 64];
+        (packet[12], packet[13], packet[14], packet[23]) = (8, 0, 0x45, 17);
+        let before: u64 = counted(&loaded);
+        let program = loaded.programs.values().next().unwrap();
+        program.run(ProgRun { data_in: &packet, repeat: 3, ..ProgRun::default() }).unwrap();
+        assert!(counted(&loaded) > before, "no counter has moved");
+    });
+}
+
+/// The sum of all bytes of all maps: some counter moves when a program runs.
+fn counted(loaded: &Loaded) -> u64 {
+    let values = |map: &Map| map.entries().unwrap().map(|entry| entry.unwrap().1).collect::<Vec<_>>();
+    loaded.maps.values().flat_map(values).flatten().map(u64::from).sum()
+}
+
+#[test]
+fn verifying_keeps_nothing() {
+    in_private("verifying_keeps_nothing", || {
+        let before = open_fds();
+        let options = Options { ..options() };
+        let verdicts = onebpf::verify(&linux(), &spec("rejected_null"), &options).unwrap();
+        let [good, bad] = verdicts.as_slice() else { panic!("{verdicts:?}") };
+        let stats = good.result.as_ref().expect("a good program");
+        assert!(stats.insns_processed > 0 && stats.verification_ns > 0, "{stats:?}");
+        assert_eq!(bad.result.as_ref().unwrap_err().code(), "E0403");
+        drop(verdicts);
+        assert_eq!((tree(Path::new("/sys/fs/bpf")).len(), open_fds()), (0, before));
+    });
+}
+
+#[test]
+fn many_programs_load_on_several_threads() {
+    in_private("many_programs_load_on_several_threads", || {
+        let spec = spec("many");
+        let names: Vec<&String> = spec.programs.keys().collect();
+        let loaded = load_spec(&linux(), &spec, &Options { jobs: 2, ..options() }).unwrap();
+        assert_eq!(loaded.programs.keys().collect::<Vec<_>>(), names);
+        assert!(loaded.programs.values().all(|program| program.load_time().as_nanos() > 0));
+    });
+}
+
+#[test]
+fn keys_are_walked_while_they_are_deleted() {
+    in_private("keys_are_walked_while_they_are_deleted", || {
+        let spec = spec("btf_pinned");
+        let loaded = load(&spec);
+        let map = loaded.maps.values().find(|map| map.info().unwrap().map_type == 1).expect("a hash");
+        let info = map.info().unwrap().clone();
+        for n in 0..info.max_entries.min(100) {
+            let mut key = vec![0; info.key_size as usize];
+            key[..4].copy_from_slice(&n.to_ne_bytes());
+            map.update(&key, &vec![1; info.value_size as usize], 0).unwrap();
+        }
+        let mut seen = 0;
+        for entry in map.entries().unwrap() {
+            assert!(map.delete(&entry.unwrap().0).unwrap());
+            seen += 1;
+        }
+        assert_eq!(seen, info.max_entries.min(100));
+        assert_eq!(map.keys().unwrap(), Vec::<Vec<u8>>::new());
+        assert_eq!(map.lookup(&[0; 3]).unwrap_err().code(), "E0409");
+    });
+}
