@@ -68,7 +68,8 @@ pub(crate) fn complaint(log: &str) -> Option<Complaint> {
     let last = *lines.last()?;
     let walked = lines.iter().rposition(|line| instruction(line).is_some());
     // Registers and source lines that follow the instruction are not what the verifier complains of.
-    let words = lines.iter().skip(walked.map_or(0, |n| n + 1)).find(|line| is_words(line)).unwrap_or(&last);
+    let after = |at: usize| lines.iter().skip(at + 1).find(|line| is_words(line));
+    let words = walked.and_then(after).unwrap_or(&last);
     let insn = named_instruction(words).or_else(|| instruction(lines.get(walked?)?));
     let start = walked.map_or(0, |at| source_line_above(&lines, at)).max(lines.len().saturating_sub(TAIL));
     let tail = lines.get(start..).unwrap_or_default();

@@ -1,25 +1,27 @@
 //! What the tests of this crate share: the fixtures, and a private place on the real kernel.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod recording;
+
 use onebpf::object::{AttachType, ProgramType};
 use onebpf::{DefaultType, Options, ParseOptions, Spec};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A fixture that ought to load.
-pub struct Fixture {
-    pub name: String,
-    pub path: PathBuf,
+pub(crate) struct Fixture {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
     /// What the manifest says of loading it; `None`: it loads.
-    pub load: Option<String>,
+    pub(crate) load: Option<String>,
 }
 
-pub fn fixtures_dir() -> PathBuf {
+pub(crate) fn fixtures_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
 /// All valid fixtures in this host's byte order.
-pub fn valid_fixtures() -> Vec<Fixture> {
+pub(crate) fn valid_fixtures() -> Vec<Fixture> {
     let text = std::fs::read_to_string(fixtures_dir().join("MANIFEST.json")).expect("the manifest");
     let manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
@@ -35,27 +37,27 @@ pub fn valid_fixtures() -> Vec<Fixture> {
 }
 
 /// The fixtures that a load takes as they are.
-pub fn loadable() -> impl Iterator<Item = Fixture> {
+pub(crate) fn loadable() -> impl Iterator<Item = Fixture> {
     valid_fixtures().into_iter().filter(|fixture| fixture.load.is_none())
 }
 
-pub fn spec(name: &str) -> Spec {
+pub(crate) fn spec(name: &str) -> Spec {
     read(&fixtures_dir().join(format!("obj/{name}.o")))
 }
 
-pub fn read(path: &Path) -> Spec {
+pub(crate) fn read(path: &Path) -> Spec {
     onebpf::read(path, &ParseOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Default options, but programs whose section says nothing are XDP programs (iproute2's section `prog`).
-pub fn options() -> Options {
+pub(crate) fn options() -> Options {
     let default_type = Some(DefaultType { kind: ProgramType::XDP, attach: AttachType(0) });
     Options { default_type, ..Options::default() }
 }
 
 /// Runs `test` in mount and network namespaces of its own, with a BPF filesystem at /sys/fs/bpf that nobody
 /// else sees: the test binary calls itself there. `name` is the test's own name.
-pub fn in_private(name: &str, test: fn()) {
+pub(crate) fn in_private(name: &str, test: fn()) {
     const INSIDE: &str = "ONEBPF_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         let mounted = Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]).status();
@@ -73,7 +75,12 @@ pub fn in_private(name: &str, test: fn()) {
     let output = inside.output().expect("unshare(1)");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     eprint!("{}", text(&output.stderr));
-    assert!(output.status.success(), "{name} failed inside:\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{name} failed inside:\n{}\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
 }
 
 fn is_root() -> bool {
@@ -82,12 +89,12 @@ fn is_root() -> bool {
 }
 
 /// How many fds this process has open.
-pub fn open_fds() -> usize {
+pub(crate) fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("procfs").count()
 }
 
 /// What is pinned below `dir`, directories included.
-pub fn tree(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn tree(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -100,7 +107,7 @@ pub fn tree(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Empties the private BPF filesystem.
-pub fn sweep() {
+pub(crate) fn sweep() {
     for path in tree(Path::new("/sys/fs/bpf")).into_iter().rev() {
         let _ = if path.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
     }
