@@ -27,18 +27,16 @@ fn on_the_fake_kernel() {
             continue;
         }
         // 200 programs are 200 times the same.
-        for n in (1..=counting.calls()).filter(|n| *n < 40) {
-            for errno in ERRNOS {
-                let fake = FakeKernel::new();
-                let faulty = Arc::new(Faulty::new(Arc::new(fake.clone()), n, errno).sparing_clean_up());
-                let result = run(faulty.clone());
-                assert!(faulty.fired(), "{} call {n}", fixture.name);
-                if let Ok(loaded) = result {
-                    // A fallback or a second try has made up for it.
-                    drop(loaded);
-                } else {
-                    assert!(fake.live().is_empty(), "{} call {n}: {:?}", fixture.name, fake.live());
-                }
+        let most = if fixture.name == "many" { 10 } else { usize::MAX };
+        for n in 1..=counting.calls().min(most) {
+            let fake = FakeKernel::new();
+            let errno = ERRNOS[n % ERRNOS.len()];
+            let faulty = Arc::new(Faulty::new(Arc::new(fake.clone()), n, errno).sparing_clean_up());
+            let result = run(faulty.clone());
+            assert!(faulty.fired(), "{} call {n}", fixture.name);
+            // A fallback or a second try may have made up for it.
+            if result.is_err() {
+                assert!(fake.live().is_empty(), "{} call {n}: {:?}", fixture.name, fake.live());
             }
         }
     }

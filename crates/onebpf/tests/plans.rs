@@ -62,7 +62,7 @@ fn old_kernels_get_less() {
         ("4.19", "def_plain"),
         ("4.19", "btf_prog_array"),
         ("4.14", "def_plain"),
-        ("4.14", "prog_several"),
+        ("4.14", "prog_license_open"),
     ] {
         let fake = FakeKernel::linux(release);
         let kernel: Arc<dyn Kernel> = Arc::new(fake.clone());
@@ -201,7 +201,7 @@ fn later_issues_are_refused_by_name() {
         assert_eq!(error.code(), code, "{name}: {error}");
         assert!(!error.report().hints.is_empty(), "{name}");
     }
-    let untyped = plan_error("elf_plain", &Options::default());
+    let untyped = plan_error("elf_prog", &Options::default());
     assert_eq!(untyped.code(), "E0302");
     assert!(untyped.report().message.contains("`prog`"), "{untyped}");
 }

@@ -1,11 +1,11 @@
-//! The object's BTF as the kernel will get it: data sections laid out, fitted to what the kernel can read, and
-//! with the strings that line information speaks of.
+//! The object's BTF as the kernel will get it: data sections laid out, and fitted to what the kernel can read. Ids
+//! and string offsets stay, so that maps and line information still speak of the same things.
 
 use super::Step;
 use super::draft::Draft;
 use crate::Spec;
 use crate::error::Result;
-use onebpf_btf::{Btf, BtfFeatures, Builder, FuncLinkage, Kind, LineInfo, OwnedDef, OwnedType};
+use onebpf_btf::{Btf, BtfFeatures, Builder, FuncLinkage, Kind, OwnedDef, OwnedType};
 use onebpf_btf::{VarSymbol, downgrade, fix_datasecs};
 use onebpf_object::{Dialect, MapSpec};
 use onebpf_sys::Feature;
@@ -23,15 +23,12 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     let features = features(draft, &builder);
     let fixed = Btf::from_vec(builder.build()?)?;
     let fitted = downgrade(&fixed, &features)?;
-    let (bytes, lines) = with_line_strings(fitted.bytes(), btf, draft.spec);
-    draft.lines = lines;
-    draft.plan.strings = Some(Btf::from_vec(bytes.clone())?);
     if !draft.has(Feature::Btf) {
         return Ok(());
     }
     let out = draft.slot();
     draft.btf = Some(out);
-    draft.push(Step::LoadBtf { out, data: Arc::from(bytes), optional: true });
+    draft.push(Step::LoadBtf { out, data: Arc::from(fitted.bytes()), optional: true });
     Ok(())
 }
 
@@ -147,41 +144,4 @@ impl<'a> Layout<'a> {
         };
         variable.map(|v| v.offset).or_else(map)
     }
-}
-
-/// The blob with the strings added that line information needs and no type does, and where each of them is now.
-fn with_line_strings(blob: &[u8], original: &Btf, spec: &Spec) -> (Vec<u8>, HashMap<u32, u32>) {
-    const STR_LEN_AT: usize = 20;
-    let mut bytes = blob.to_vec();
-    let mut moved = HashMap::from([(0, 0)]);
-    let mut known: HashMap<&str, u32> = HashMap::new();
-    let Some(field) = blob.get(STR_LEN_AT..STR_LEN_AT + 4).and_then(|b| b.try_into().ok()) else {
-        return (bytes, moved);
-    };
-    let mut len = u32::from_ne_bytes(field);
-    let wanted = spec.functions.iter().flat_map(|f| &f.lines).flat_map(|l| [l.file_name_off, l.line_off]);
-    for offset in wanted {
-        let Ok(text) = original.string(offset) else { continue };
-        if moved.contains_key(&offset) {
-            continue;
-        }
-        let at = *known.entry(text).or_insert_with(|| {
-            let at = len;
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.push(0);
-            len = len.saturating_add(text.len() as u32 + 1);
-            at
-        });
-        moved.insert(offset, at);
-    }
-    if let Some(field) = bytes.get_mut(STR_LEN_AT..STR_LEN_AT + 4) {
-        field.copy_from_slice(&len.to_ne_bytes());
-    }
-    (bytes, moved)
-}
-
-/// A line record that speaks of the strings as they are now.
-pub(super) fn move_line(line: &LineInfo, moved: &HashMap<u32, u32>) -> LineInfo {
-    let new = |offset: u32| moved.get(&offset).copied().unwrap_or(0);
-    LineInfo { file_name_off: new(line.file_name_off), line_off: new(line.line_off), ..*line }
 }

@@ -5,7 +5,7 @@ use super::{Plan, Slot, Step};
 use crate::{Facts, Options, Spec};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::Feature;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What the rooms of `plan/` add steps to.
@@ -19,8 +19,6 @@ pub(super) struct Draft<'a> {
     pub(super) maps: BTreeMap<String, MapSlot>,
     /// By program name.
     pub(super) programs: BTreeMap<String, Slot<object::Program>>,
-    /// Where the strings of line information are in the BTF to be loaded, by their offset in the object's.
-    pub(super) lines: HashMap<u32, u32>,
     slots: u32,
 }
 
@@ -44,7 +42,6 @@ impl<'a> Draft<'a> {
             btf: None,
             maps: BTreeMap::new(),
             programs: BTreeMap::new(),
-            lines: HashMap::new(),
             slots: 0,
         }
     }

@@ -1,6 +1,5 @@
 //! Programs: which are loaded, and all that the kernel is given of each.
 
-use super::btf::move_line;
 use super::draft::Draft;
 use super::maps::object_name;
 use super::{Attach, LoadProgram, Operand, Patch, Step};
@@ -108,7 +107,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         patches,
         btf,
         func_info: Arc::from(linked.func_info.as_slice()),
-        line_info: linked.line_info.iter().map(|line| move_line(line, &draft.lines)).collect(),
+        line_info: Arc::from(linked.line_info.as_slice()),
         functions: linked.functions.clone(),
         attach,
         log_level: draft.options.log_level,

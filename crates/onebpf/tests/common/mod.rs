@@ -36,9 +36,10 @@ pub(crate) fn valid_fixtures() -> Vec<Fixture> {
         .collect()
 }
 
-/// The fixtures that a load takes as they are.
+/// The fixtures that a load with [`options`] takes.
 pub(crate) fn loadable() -> impl Iterator<Item = Fixture> {
-    valid_fixtures().into_iter().filter(|fixture| fixture.load.is_none())
+    let loads = |load: &str| load.starts_with("with --type xdp");
+    valid_fixtures().into_iter().filter(move |fixture| fixture.load.as_deref().is_none_or(loads))
 }
 
 pub(crate) fn spec(name: &str) -> Spec {
