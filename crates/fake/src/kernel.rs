@@ -35,9 +35,12 @@ struct State {
 }
 
 impl FakeKernel {
+    /// The newest release that is imitated; a newer one is this one with the features that the table gives it.
+    pub const NEWEST: Release = Release::new(6, 18);
+
     /// Linux 6.18, all privileges, 2 CPUs, pages of 4096 bytes, a BPF filesystem at /sys/fs/bpf, no kernel BTF.
     pub fn new() -> Self {
-        Self::of(Release::new(6, 18))
+        Self::of(Self::NEWEST)
     }
 
     /// As [`FakeKernel::new`], but this release, e.g. `"5.4"`.
@@ -255,7 +258,7 @@ impl Kernel for FakeKernel {
             if !state.config.has(Feature::MapFreeze) {
                 return Err(Errno::INVAL);
             }
-            state.objects.map_mut(map)?.freeze()
+            state.objects.map_mut(map)?.freeze(&state.config)
         })
     }
 

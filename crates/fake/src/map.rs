@@ -168,7 +168,11 @@ impl Map {
         Ok(true)
     }
 
-    pub(crate) fn freeze(&mut self) -> Result<(), Errno> {
+    pub(crate) fn freeze(&mut self, config: &Config) -> Result<(), Errno> {
+        // Seen: EBUSY on 5.10 and 6.1, EPERM on 6.12 and later.
+        if self.info.frozen && !config.at_least(6, 12) {
+            return Err(Errno::BUSY);
+        }
         self.check_writable()?;
         self.info.frozen = true;
         Ok(())

@@ -85,10 +85,15 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
         Shape::Opaque => false,
     };
     // `PCPU_MIN_UNIT_SIZE`, and what kmalloc could give at most.
-    let per_cpu = matches!(row.map_type, 5 | since::PERCPU_ARRAY | since::LRU_PERCPU_HASH);
-    let limit = if per_cpu { 32 << 10 } else { i32::MAX as u32 };
+    let hash = matches!(row.map_type, 5 | since::LRU_PERCPU_HASH);
+    let limit = if hash || row.map_type == since::PERCPU_ARRAY { 32 << 10 } else { i32::MAX as u32 };
     match () {
         () if wrong => Err(Errno::INVAL),
+        // Seen: 5.10 finds out when it allocates, 6.1 looks at the size.
+        () if value_size > limit && hash && !config.at_least(6, 1) => match flags & since::NO_PREALLOC {
+            0 => Err(Errno::NOMEM),
+            _ => Ok(()),
+        },
         () if value_size > limit => Err(Errno::TOOBIG),
         () => Ok(()),
     }
