@@ -59,7 +59,8 @@
 //! - **Files**: a tree of directories with BPF filesystems and pins.
 //!
 //! It is deterministic, and may be used from several threads at once. It needs Linux with /proc: objects are
-//! pipes, so that fds of the fake are real fds.
+//! pipes, so that fds of the fake are real fds. One thing to know: a process that is being spawned holds
+//! copies of all fds until it has called exec, so look at [`FakeKernel::live`] when no other thread spawns one.
 
 mod bpffs;
 mod btf;
