@@ -2,7 +2,7 @@
 
 use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo, ProgLoad,
-    ProgRun, ProgRunResult, Result,
+    ProgRun, ProgRunResult, Result, RouteReply,
 };
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -191,6 +191,9 @@ impl Kernel for Faulty {
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.pass(Op::IsBpffs)?.is_bpffs(path)
+    }
+    fn route(&self, request: &[u8]) -> Result<RouteReply> {
+        self.pass(Op::Route)?.route(request)
     }
     fn lift_memlock(&self) -> Result<()> {
         self.pass(Op::Memlock)?.lift_memlock()

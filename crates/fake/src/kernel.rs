@@ -9,7 +9,7 @@ use crate::objects::{Body, Objects};
 use crate::prog::{Loaded, Prog};
 use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
-    ProgLoad, ProgRun, ProgRunResult, Release, Result,
+    ProgLoad, ProgRun, ProgRunResult, Release, Result, RouteReply,
 };
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -32,6 +32,7 @@ struct State {
     objects: Objects,
     tree: Tree,
     memlock_lifted: bool,
+    requests: Vec<Vec<u8>>,
 }
 
 impl FakeKernel {
@@ -62,6 +63,7 @@ impl FakeKernel {
             objects: Objects::default(),
             tree: Tree::new(),
             memlock_lifted: false,
+            requests: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -132,6 +134,11 @@ impl FakeKernel {
             _ => None,
         });
         programs.collect()
+    }
+
+    /// Every rtnetlink request so far. All are granted, with an acknowledgement and no more.
+    pub fn requests(&self) -> Vec<Vec<u8>> {
+        self.lock().requests.clone()
     }
 
     fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
@@ -364,6 +371,16 @@ impl Kernel for FakeKernel {
 
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.file(Op::IsBpffs, |state| state.tree.is_bpffs(path))
+    }
+
+    fn route(&self, request: &[u8]) -> Result<RouteReply> {
+        self.file(Op::Route, |state| {
+            if !state.config.privileged {
+                return Err(Errno::PERM);
+            }
+            state.requests.push(request.to_vec());
+            Ok(RouteReply::default())
+        })
     }
 
     fn lift_memlock(&self) -> Result<()> {

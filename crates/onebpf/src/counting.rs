@@ -2,7 +2,7 @@
 
 use onebpf_sys::{
     BtfInfo, BtfLoad, Host, Kernel, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
-    ProgRunResult, Result,
+    ProgRunResult, Result, RouteReply,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -123,6 +123,9 @@ impl Kernel for Counting {
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.count(|k| k.is_bpffs(path))
+    }
+    fn route(&self, request: &[u8]) -> Result<RouteReply> {
+        self.count(|k| k.route(request))
     }
     fn lift_memlock(&self) -> Result<()> {
         self.count(|k| k.lift_memlock())

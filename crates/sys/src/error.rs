@@ -143,6 +143,8 @@ pub enum Op {
     Memlock,
     HostRead,
     Duplicate,
+    Route,
+    Netns,
 }
 
 impl fmt::Display for Op {
@@ -171,6 +173,8 @@ impl fmt::Display for Op {
             Self::Memlock => "setrlimit(RLIMIT_MEMLOCK)",
             Self::HostRead => "reading a fact of the host",
             Self::Duplicate => "dup",
+            Self::Route => "rtnetlink",
+            Self::Netns => "entering a network namespace",
         })
     }
 }

@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::types::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
+    RouteReply,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -72,6 +73,11 @@ pub trait Kernel: Send + Sync {
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>>;
     /// Whether `path` lies on a BPF filesystem. ENOENT if there is no such file.
     fn is_bpffs(&self, path: &Path) -> Result<bool>;
+
+    /// Sends one rtnetlink request, header and all, in the caller's network namespace, and waits for the end of the
+    /// answer: an acknowledgement (so ask for one, or for a dump). What the kernel refuses is in the reply; an error
+    /// means that it could not be asked.
+    fn route(&self, request: &[u8]) -> Result<RouteReply>;
 
     /// Lifts RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF memory to.
     fn lift_memlock(&self) -> Result<()>;

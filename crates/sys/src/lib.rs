@@ -33,5 +33,5 @@ mod uapi;
 pub use error::{Errno, Error, Op, Result};
 pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, probe_all};
 pub use kernel::Kernel;
-pub use linux::Linux;
+pub use linux::{Linux, enter_netns};
 pub use types::*;

@@ -1,5 +1,6 @@
 //! What goes into the kernel and what comes out, as plain data.
 
+use crate::Errno;
 use std::os::fd::BorrowedFd;
 
 /// The longest name that the kernel keeps (`BPF_OBJ_NAME_LEN` less the NUL).
@@ -224,6 +225,17 @@ pub struct BtfInfo {
     pub kernel: bool,
     /// The blob.
     pub data: Vec<u8>,
+}
+
+/// What rtnetlink answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteReply {
+    /// Messages before the end, each with its header.
+    pub messages: Vec<Vec<u8>>,
+    /// Why it is refused, if it is.
+    pub refused: Option<Errno>,
+    /// What the kernel says in words (`NLMSGERR_ATTR_MSG`), a reason or a warning; often empty. Since Linux 4.12.
+    pub text: String,
 }
 
 /// What a host is, as far as loading cares.

@@ -3,7 +3,7 @@
 use onebpf::Kernel;
 use onebpf::sys::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    Result,
+    Result, RouteReply,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -119,6 +119,9 @@ impl Kernel for Recording {
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.inner.is_bpffs(path)
+    }
+    fn route(&self, request: &[u8]) -> Result<RouteReply> {
+        self.inner.route(request)
     }
     fn lift_memlock(&self) -> Result<()> {
         self.inner.lift_memlock()

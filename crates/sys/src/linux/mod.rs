@@ -7,15 +7,20 @@ mod fdinfo;
 mod host;
 mod info;
 mod map;
+mod netns;
 mod prog;
+mod route;
 
 use crate::types::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
+    RouteReply,
 };
 use crate::{Errno, Error, Kernel, Op, Result};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use netns::enter_netns;
 
 /// The kernel that this process runs on.
 ///
@@ -105,6 +110,10 @@ impl Kernel for Linux {
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         bpffs::is_bpffs(path).op(Op::IsBpffs)
+    }
+
+    fn route(&self, request: &[u8]) -> Result<RouteReply> {
+        route::talk(request).op(Op::Route)
     }
 
     fn lift_memlock(&self) -> Result<()> {
