@@ -13,7 +13,7 @@
 
 use super::bpf_map_def::NUMA_NODE;
 use super::legacy::{self, Definition, SHORTEST};
-use super::{Claim, Declared, Found, Input, link, tail};
+use super::{Claim, Declared, Found, Input, link};
 use crate::elf::SectionKind;
 use crate::error::{Kind, MapFault};
 use crate::{Contents, Dialect, Layout, MapSpec, MapType, Pinning, Result, Slot, SlotTarget, Warning};
@@ -49,13 +49,12 @@ pub(super) fn maps(input: &Input<'_>) -> Result<Found> {
 fn evidence(input: &Input<'_>, definitions: &[Definition<'_>], size: u64) -> Claim {
     let plain = definitions.iter().all(Definition::has_plain_tail);
     let own_pin = definitions.iter().find(|d| d.word(6) >= 2 && d.word(4) & NUMA_NODE == 0);
-    let sections = || input.elf.sections.iter().filter(|section| section.kind == SectionKind::Program);
     let mut evidence = vec![format!("definitions of {size} bytes")];
     let mut weight = match size {
         FULL => 10,
         20 => 0,
         _ if plain => {
-            let by_tc = sections().any(|section| matches!(section.name, "classifier" | "action"));
+            let by_tc = ["classifier", "action"].iter().any(|name| input.index.has_program_section(name));
             if by_tc { 2 } else { 0 }
         }
         28 if own_pin.is_some() => 8,
@@ -68,12 +67,10 @@ fn evidence(input: &Input<'_>, definitions: &[Definition<'_>], size: u64) -> Cla
     if let Some(definition) = own_pin {
         evidence.push(format!("`{}` has pinning {}", definition.name, definition.word(6)));
     }
-    let is_tail = |(id, _): (u32, u32)| {
-        definitions.iter().any(|d| d.words.len() > 5 && d.word(0) == MapType::PROG_ARRAY.0 && d.word(5) == id)
-    };
-    if let Some(section) = sections().find(|section| tail::parse(section.name).is_some_and(is_tail)) {
+    let mut arrays = definitions.iter().filter(|d| d.words.len() > 5 && d.word(0) == MapType::PROG_ARRAY.0);
+    if let Some(section) = arrays.find_map(|d| input.index.tail_section(d.word(5))) {
         weight += 10;
-        evidence.push(format!("section `{}` is a tail call of one", section.name));
+        evidence.push(format!("section `{section}` is a tail call of one"));
     }
     Claim::Yes { weight, evidence: evidence.join(", ") }
 }

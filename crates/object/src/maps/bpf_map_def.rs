@@ -26,7 +26,7 @@
 //! | uneven, under 16 or over 36 bytes | 1 | cannot be |
 
 use super::legacy::{self, COMMON, Definition, SHORTEST};
-use super::{Claim, Declared, Found, Input, link, walk};
+use super::{Claim, Declared, Found, Input, MAX_WARNINGS, link, walk};
 use crate::elf::SectionKind;
 use crate::error::{Kind, MapFault};
 use crate::{Contents, Dialect, Error, Layout, MapSpec, MapType, Pinning, Result, Warning};
@@ -111,7 +111,7 @@ fn read(input: &Input<'_>, definition: &Definition<'_>, warnings: &mut Vec<Warni
     let unknown = definition.words.iter().enumerate().skip(KNOWN).chain(lone_word(definition));
     for (word, value) in unknown.filter(|(_, value)| **value != 0) {
         let unknown = MapFault::UnknownWord { map: map.clone(), word, value: *value };
-        if !input.options.relaxed {
+        if !input.options.relaxed || warnings.len() >= MAX_WARNINGS {
             return Err(fault(unknown));
         }
         warnings.push(Warning {

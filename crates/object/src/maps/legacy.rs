@@ -38,7 +38,7 @@ impl Definition<'_> {
 /// assembler without sizes, to the next one; static symbols count. Two symbols of one place are one map.
 pub(super) fn definitions<'a>(input: &Input<'a>) -> Result<Vec<Definition<'a>>> {
     let section = input.section;
-    let mut symbols: Vec<_> = walk::data_symbols(input).collect();
+    let mut symbols = input.index.data_symbols(section.index).to_vec();
     symbols.sort_by_key(|symbol| symbol.value);
     symbols.dedup_by_key(|symbol| symbol.value);
     if symbols.first().is_none_or(|first| first.value != 0) {

@@ -13,6 +13,7 @@ mod btf_values;
 mod data;
 mod definition;
 mod externs;
+mod index;
 mod kconfig;
 mod legacy;
 mod link;
@@ -24,6 +25,7 @@ mod tests;
 mod variables;
 mod walk;
 
+use index::Index;
 pub(crate) use places::Places;
 pub(crate) use tail::{fill_tail_slots, parse as tail_section};
 
@@ -41,7 +43,11 @@ pub(crate) struct Input<'a> {
     pub(crate) btf: Option<&'a Btf>,
     pub(crate) section: &'a Section<'a>,
     pub(crate) options: &'a ParseOptions,
+    pub(crate) index: &'a Index<'a>,
 }
+
+/// Oddities that are worth telling one by one; what has more is an error.
+const MAX_WARNINGS: usize = 1000;
 
 /// What a dialect finds.
 #[derive(Debug, Default)]
@@ -113,13 +119,18 @@ pub(crate) fn collect<'a>(
     btf: Option<&'a Btf>,
     options: &'a ParseOptions,
 ) -> Result<Collected> {
+    let index = Index::of(elf);
+    let inputs = |kinds: &'static [SectionKind]| {
+        let wanted = elf.sections.iter().filter(|section| kinds.contains(&section.kind) && section.size > 0);
+        wanted.map(|section| Input { elf, btf, section, options, index: &index })
+    };
     let mut all = Collected { externs: externs::collect(elf, btf)?, ..Collected::default() };
     let mut declared = Vec::new();
     for kinds in [DECLARED, DEFINED, DATA] {
-        read_sections(elf, btf, options, kinds, &mut declared, &mut all.warnings)?;
+        read_sections(inputs(kinds), &mut declared, &mut all.warnings)?;
     }
     declared.extend(kconfig::map(btf, options, &all.externs));
-    read_sections(elf, btf, options, STRUCT_OPS, &mut declared, &mut all.warnings)?;
+    read_sections(inputs(STRUCT_OPS), &mut declared, &mut all.warnings)?;
 
     name_apart(&mut declared)?;
     annotate::apply(btf, &mut declared, &mut all.warnings)?;
@@ -128,22 +139,18 @@ pub(crate) fn collect<'a>(
         all.places.add_whole(section, map);
     }
     link::resolve(elf, &mut declared, &all.places)?;
-    all.variables = variables::collect(elf, btf, options, &all.places)?;
+    all.variables = variables::collect(inputs(variables::KINDS), &all.places)?;
     all.maps = declared.into_iter().map(|map| (map.spec.name.clone(), map.spec)).collect();
     Ok(all)
 }
 
 fn read_sections<'a>(
-    elf: &'a Elf<'a>,
-    btf: Option<&'a Btf>,
-    options: &'a ParseOptions,
-    kinds: &[SectionKind],
+    inputs: impl Iterator<Item = Input<'a>>,
     declared: &mut Vec<Declared>,
     warnings: &mut Vec<Warning>,
 ) -> Result<()> {
     let mut group = Vec::new();
-    for section in elf.sections.iter().filter(|section| kinds.contains(&section.kind) && section.size > 0) {
-        let input = Input { elf, btf, section, options };
+    for input in inputs {
         for reader in readers_of(&input)? {
             let found = (reader.maps)(&input)?;
             group.extend(found.maps);

@@ -23,6 +23,7 @@ pub(super) fn maps(input: &Input<'_>) -> Result<Found> {
     let Some((_, vars)) = walk::variables(input)? else {
         return Err(walk::fault(input, "has no variables in BTF (no such DATASEC)"));
     };
+    walk::apart(input, &vars)?;
     let mut found = Found::default();
     for var in &vars {
         let spec = read(input, btf, var)?;

@@ -2,30 +2,27 @@
 
 use super::walk::{self, Var};
 use super::{Input, Places};
-use crate::elf::{Binding, Elf, SectionKind, SymbolKind};
-use crate::{ParseOptions, Result, Variable};
+use crate::elf::{Binding, SectionKind, SymbolKind};
+use crate::{Result, Variable};
 use indexmap::IndexMap;
-use onebpf_btf::{Btf, VarLinkage};
+use onebpf_btf::VarLinkage;
 use std::collections::HashSet;
 
 /// Sections that variables live in.
-const KINDS: [SectionKind; 4] =
-    [SectionKind::Data, SectionKind::ReadOnlyData, SectionKind::Bss, SectionKind::Arena];
+pub(super) const KINDS: &[SectionKind] =
+    &[SectionKind::Data, SectionKind::ReadOnlyData, SectionKind::Bss, SectionKind::Arena];
 
 /// All variables, by section and offset. Where two static ones share a name, the later gets its section's name in front.
-pub(super) fn collect(
-    elf: &Elf<'_>,
-    btf: Option<&Btf>,
-    options: &ParseOptions,
+pub(super) fn collect<'a>(
+    inputs: impl Iterator<Item = Input<'a>>,
     places: &Places,
 ) -> Result<IndexMap<String, Variable>> {
     let mut all = IndexMap::new();
-    for section in elf.sections.iter().filter(|section| KINDS.contains(&section.kind)) {
-        let Some(map) = places.data_of(section.index) else { continue };
-        let input = Input { elf, btf, section, options };
+    for input in inputs {
+        let Some(map) = places.data_of(input.section.index) else { continue };
         for mut variable in of_section(&input, map)? {
             if all.contains_key(&variable.name) {
-                variable.name = format!("{}:{}", section.name, variable.name);
+                variable.name = format!("{}:{}", input.section.name, variable.name);
             }
             all.entry(variable.name.clone()).or_insert(variable);
         }
@@ -61,7 +58,8 @@ fn of_section(input: &Input<'_>, map: &str) -> Result<Vec<Variable>> {
         });
     }
     let described: HashSet<u64> = described.iter().filter(here).map(|var| var.offset).collect();
-    let symbols = walk::data_symbols(input).filter(|symbol| symbol.kind == SymbolKind::Object);
+    let symbols =
+        input.index.data_symbols(section.index).iter().filter(|symbol| symbol.kind == SymbolKind::Object);
     for symbol in symbols.filter(|symbol| !described.contains(&symbol.value)) {
         if inside(symbol.value, symbol.size) {
             let global = symbol.binding != Binding::Local && !symbol.hidden;

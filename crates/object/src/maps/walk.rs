@@ -1,11 +1,14 @@
 //! The variables of a section, and its bytes: what all dialects read.
 
 use super::Input;
-use crate::elf::{Binding, Reloc, Section, Symbol, SymbolKind, SymbolSection};
+use crate::elf::{Binding, Reloc, Section, Symbol};
 use crate::error::{Kind, MapFault};
 use crate::{Error, Place, Result};
 use onebpf_btf::{Btf, Def, Endian, Kind as BtfKind, TypeId, VarLinkage};
 use std::collections::{HashMap, HashSet};
+
+/// Longest name of a variable: as that of a symbol.
+const MAX_NAME: usize = 4096;
 
 /// A variable of a section, as BTF describes it and the symbol table places it.
 #[derive(Clone, Debug)]
@@ -25,6 +28,9 @@ pub(crate) struct Var<'a> {
 /// (`bpf_object_fixup_btf`). `None` without BTF for the section.
 pub(crate) fn variables<'a>(input: &Input<'a>) -> Result<Option<(TypeId, Vec<Var<'a>>)>> {
     let Some(btf) = input.btf else { return Ok(None) };
+    if !input.index.is_first_of_name(input.section.name, input.section.index) {
+        return Ok(None);
+    }
     let Some(id) = btf.find(input.section.name, BtfKind::Datasec) else { return Ok(None) };
     let Def::Datasec { vars, .. } = btf.get(id)?.def else { return Ok(None) };
 
@@ -36,6 +42,9 @@ pub(crate) fn variables<'a>(input: &Input<'a>) -> Result<Option<(TypeId, Vec<Var
             let what = format!("lists {} {} in BTF, which is no variable", var.kind, info.ty);
             return Err(fault(input, what));
         };
+        if var.name.len() > MAX_NAME {
+            return Err(fault(input, format!("has a variable whose name is longer than {MAX_NAME} bytes")));
+        }
         let symbol = symbols.find(var.name, linkage, u64::from(info.offset));
         let offset = match (linkage, symbol) {
             // Clang leaves offset 0 for globals, and libbpf's static linker a wrong one for an extern that
@@ -53,6 +62,19 @@ pub(crate) fn variables<'a>(input: &Input<'a>) -> Result<Option<(TypeId, Vec<Var
     found.sort_by_key(|var| var.offset);
     rename_twins(&mut found, &symbols);
     Ok(Some((id, found)))
+}
+
+/// Each variable has its bytes to itself.
+pub(crate) fn apart(input: &Input<'_>, vars: &[Var<'_>]) -> Result<()> {
+    for (var, next) in vars.iter().zip(vars.iter().skip(1)) {
+        if next.offset - var.offset < var.size {
+            return Err(fault(
+                input,
+                format!("has variables `{}` and `{}` in one place", var.name, next.name),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Static variables of two functions may share a name in BTF; their symbols are `function.name`.
@@ -78,12 +100,12 @@ struct SectionSymbols<'a> {
 impl<'a> SectionSymbols<'a> {
     fn of(input: &Input<'a>) -> Self {
         let mut all = Self { global: HashMap::new(), local: HashMap::new(), at: HashMap::new() };
-        for symbol in data_symbols(input) {
-            all.at.entry(symbol.value).or_insert(*symbol);
+        for symbol in input.index.data_symbols(input.section.index) {
+            all.at.entry(symbol.value).or_insert(**symbol);
             if symbol.binding == Binding::Local {
-                all.local.entry(symbol.name).and_modify(|twin| *twin = None).or_insert(Some(*symbol));
+                all.local.entry(symbol.name).and_modify(|twin| *twin = None).or_insert(Some(**symbol));
             } else {
-                all.global.entry(symbol.name).or_insert(*symbol);
+                all.global.entry(symbol.name).or_insert(**symbol);
             }
         }
         all
@@ -102,16 +124,6 @@ impl<'a> SectionSymbols<'a> {
             }
         }
     }
-}
-
-/// The named symbols of data in a section, in the symbol table's order.
-pub(crate) fn data_symbols<'a>(input: &Input<'a>) -> impl Iterator<Item = &'a Symbol<'a>> {
-    let wanted = SymbolSection::Index(input.section.index);
-    input.elf.symbols.iter().filter(move |symbol| {
-        symbol.section == wanted
-            && !symbol.name.is_empty()
-            && matches!(symbol.kind, SymbolKind::Object | SymbolKind::None)
-    })
 }
 
 /// The relocations in a range of a section.

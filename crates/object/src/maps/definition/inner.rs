@@ -12,7 +12,7 @@
 //! In a program array, `value[]` and `values[]` are slots. In every other map `value` is a pointer to the value's type,
 //! whatever the members of that type are called: a struct is a map's definition only in a map that holds maps.
 
-use super::{Definition, Form, Reading};
+use super::{Definition, Form, MAX_MEMBERS, Reading};
 use crate::error::MapFault;
 use crate::{Error, MapType, Result, Warning};
 use onebpf_btf::{Def, Member, Type, TypeId};
@@ -138,14 +138,14 @@ impl Reading<'_> {
 
     /// Whether a type is a struct that defines a map.
     fn is_definition(&self, ty: TypeId) -> Result<bool> {
-        let Def::Struct { mut members, .. } = self.btf.strip(ty)?.def else { return Ok(false) };
-        Ok(members.any(|member| member.name == "type"))
+        let Def::Struct { members, .. } = self.btf.strip(ty)?.def else { return Ok(false) };
+        Ok(members.take(MAX_MEMBERS).any(|member| member.name == "type"))
     }
 
     /// The form of a struct of which there is only the type.
     fn form(&self, ty: TypeId) -> Result<Form> {
         let Def::Struct { members, .. } = self.btf.strip(ty)?.def else { return Ok(Form::Types) };
-        for member in members {
+        for member in members.take(MAX_MEMBERS) {
             if matches!(self.btf.strip(member.ty)?.def, Def::Int { .. }) {
                 return Ok(Form::Values);
             }

@@ -10,12 +10,15 @@ mod number;
 
 use super::link::{Pointer, Role};
 use super::walk::{self, Var};
-use super::{Declared, Found, Input};
+use super::{Declared, Found, Input, MAX_WARNINGS};
 use crate::elf::RelocKind;
 use crate::error::{Kind, MapFault};
 use crate::{Contents, Dialect, Error, Layout, MapSpec, MapType, Pinning, Place, Result, Warning};
 use onebpf_btf::{Btf, Def, Member, Members, TypeId, VarLinkage};
 use std::ops::Range;
+
+/// Most members of a definition. There are a dozen that mean something.
+const MAX_MEMBERS: usize = 256;
 
 /// In which form a variable is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub(super) fn read_section(input: &Input<'_>, form: Form, dialect: Dialect) -> R
     let Some((_, vars)) = walk::variables(input)? else {
         return Err(walk::fault(input, "has no variables in BTF (no such DATASEC)"));
     };
+    walk::apart(input, &vars)?;
     no_stray_pointers(input, &vars)?;
     let mut found = Found::default();
     for var in &vars {
@@ -60,7 +64,7 @@ fn no_stray_pointers(input: &Input<'_>, vars: &[Var<'_>]) -> Result<()> {
 /// have them, unless one is initialised with an address.
 fn form_of(input: &Input<'_>, btf: &Btf, var: &Var<'_>) -> Result<Form> {
     let Def::Struct { members, .. } = btf.strip(var.ty)?.def else { return Ok(Form::Types) };
-    for member in members {
+    for member in members.take(MAX_MEMBERS) {
         let at = var.offset.saturating_add(u64::from(member.bit_offset / 8));
         let by_value = match btf.strip(member.ty)?.def {
             Def::Int { .. } | Def::Struct { .. } => true,
@@ -147,6 +151,13 @@ struct Side {
 impl Reading<'_> {
     fn read(&self, members: Members<'_>, warnings: &mut Vec<Warning>) -> Result<Definition> {
         let mut definition = Definition::default();
+        if members.len() > MAX_MEMBERS {
+            let (map, count) = (&self.name, members.len());
+            let what =
+                format!("defines map `{map}` by {count} members, where {MAX_MEMBERS} are more than enough");
+            let section = self.input.section.name.to_owned();
+            return Err(self.fault(MapFault::Section { section, what }));
+        }
         // The type first: what `value` means depends on it.
         if let Some(member) = members.into_iter().find(|member| member.name == "type") {
             definition.kind = MapType(self.number(&member)?);
@@ -183,7 +194,7 @@ impl Reading<'_> {
             name => {
                 let (map, member) = (self.name.clone(), name.to_owned());
                 let fault = MapFault::UnknownMember { map, member };
-                if !self.input.options.relaxed {
+                if !self.input.options.relaxed || warnings.len() >= MAX_WARNINGS {
                     return Err(self.fault(fault));
                 }
                 let message = fault.to_string();

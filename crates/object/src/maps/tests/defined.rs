@@ -152,6 +152,47 @@ fn variables_that_lie_outside() {
 }
 
 #[test]
+fn much_of_one_thing_is_an_error() {
+    // Two variables in one place.
+    let mut types = Types::new();
+    let int = types.int;
+    let map = types.structure("ops", &[("type", int, 4)]);
+    let mut twice = object(&mut types, &[("a", map, 8, &[HASH]), ("b", map, 8, &[HASH])]);
+    assert!(twice.collect().is_ok());
+    twice.elf.symbols[1].value = 4;
+    assert_eq!(twice.code(), "E0110");
+    twice.elf.sections[1].kind = SectionKind::StructOps;
+    assert_eq!(twice.code(), "E0110");
+
+    // A definition of many members, known or not.
+    let many = |name: &str, count: usize| {
+        let mut types = Types::new();
+        let members = vec![(name, types.int, 0); count];
+        let map = types.structure("", &members);
+        object(&mut types, &[("m", map, 4, &[HASH])])
+    };
+    assert!(many("type", 256).collect().is_ok());
+    assert_eq!(many("type", 257).code(), "E0110");
+    assert_eq!(many("colour", 257).relaxed().code(), "E0110");
+
+    // A warning for each, but not without end.
+    let mut types = Types::new();
+    let mut members = vec![("type", types.int, 4)];
+    members.extend(vec![("colour", types.int, 0); 200]);
+    let map = types.structure("", &members);
+    let names: Vec<String> = (0..6).map(|n| format!("m{n}")).collect();
+    let maps: Vec<(&str, TypeId, u32, &[u32])> =
+        names.iter().map(|n| (n.as_str(), map, 4, &[HASH][..])).collect();
+    assert_eq!(object(&mut types, &maps).relaxed().code(), "E0104");
+
+    // A name that is a book.
+    let mut types = Types::new();
+    let int = types.int;
+    let map = types.structure("", &[("type", int, 4)]);
+    assert_eq!(object(&mut types, &[(&"x".repeat(5000), map, 4, &[HASH])]).code(), "E0110");
+}
+
+#[test]
 fn numbers_of_every_form() {
     let mut types = Types::new();
     let int = types.int;
