@@ -49,17 +49,19 @@ impl Out {
     pub(crate) fn wrapped(&mut self, line: &str) -> Outcome {
         let width = usize::from(self.style.width);
         let indent = line.rfind("  ").map_or(4, |at| at + 2).min(width / 2);
-        let mut column = 0;
+        let (mut text, mut column) = (String::new(), 0);
         for word in line.split_inclusive(' ') {
             let length = word.trim_end().chars().count();
             if column > indent && column + length > width {
-                write!(self.stdout, "\n{:indent$}", "")?;
+                text.truncate(text.trim_end().len());
+                text.push('\n');
+                text.extend(std::iter::repeat_n(' ', indent));
                 column = indent;
             }
-            write!(self.stdout, "{word}")?;
+            text.push_str(word);
             column += word.chars().count();
         }
-        Ok(writeln!(self.stdout)?)
+        self.line(text.trim_end())
     }
 
     /// An empty line and a heading.

@@ -36,7 +36,12 @@ pub(crate) fn report(report: &Report, file: Option<&Path>, style: Style) -> Stri
     let helps = hints.iter().map(|hint| Level::HELP.secondary_title(wrap(hint, style.width)));
     groups.extend(helps.map(Group::with_title));
     let renderer = renderer(style);
-    groups.into_iter().map(|group| renderer.render(&[group])).collect::<Vec<_>>().join("\n")
+    let mut texts: Vec<String> = groups.into_iter().map(|group| renderer.render(&[group])).collect();
+    if let Some(first) = texts.first_mut().filter(|_| report.place.source.is_none()) {
+        // Without line numbers the arrow would stand in the first column.
+        *first = first.replace('\n', "\n ");
+    }
+    texts.join("\n")
 }
 
 /// A warning on a line or two.
@@ -45,7 +50,7 @@ pub(crate) fn warning(warning: &Warning, file: Option<&Path>, style: Style) -> S
     if let Some(place) = place(&warning.place, file) {
         group = group.element(Origin::path(place));
     }
-    renderer(style).render(&[group])
+    renderer(style).render(&[group]).replace('\n', "\n ")
 }
 
 fn renderer(style: Style) -> Renderer {
@@ -53,16 +58,20 @@ fn renderer(style: Style) -> Renderer {
     renderer.term_width(usize::from(style.width)).decor_style(DecorStyle::Ascii)
 }
 
-/// `flows.bpf.o[.maps+0x20] <flows>`; nothing if nothing is known.
+/// `flows.bpf.o[.maps+0x20] <flows>`; nothing if nothing is known. The type of something that has a name is of no
+/// use to a person.
 fn place(place: &Place, file: Option<&Path>) -> Option<String> {
-    let within = Place { symbol: None, btf_type: None, source: None, ..place.clone() }.to_string();
+    let Place { section, offset, symbol, btf_type, .. } = place.clone();
+    let within = Place { section, offset, ..Place::default() }.to_string();
+    let btf_type = btf_type.filter(|_| symbol.is_none());
+    let names = Place { symbol, btf_type, ..Place::default() }.to_string();
     let mut text = file.map(|file| file.display().to_string()).unwrap_or_default();
     if !within.is_empty() {
         text = if text.is_empty() { within } else { format!("{text}[{within}]") };
     }
-    let names = Place { section: None, offset: None, source: None, ..place.clone() }.to_string();
-    text.push_str(if text.is_empty() { names.trim_start() } else { &names });
-    (!text.is_empty()).then_some(text)
+    text.push_str(&names);
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The line of C with a caret at its column.

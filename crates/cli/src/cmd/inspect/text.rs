@@ -132,7 +132,7 @@ fn slots(spec: &Spec) -> Table {
 }
 
 fn programs(spec: &Spec) -> Table {
-    let mut table = Table::new(&["name", "section", "type", "~attach", "~flags", "load", ">insns", "~needs"]);
+    let mut table = Table::new(&["name", "~section", "type", "?attach", ">insns", "~notes"]);
     for program in spec.programs.values() {
         let function = spec.functions.get(program.function.0);
         table.row([
@@ -140,10 +140,8 @@ fn programs(spec: &Spec) -> Table {
             program.section.clone(),
             program.kind.to_string(),
             attach(program),
-            names::program_flags(program.flags),
-            if program.autoload { String::new() } else { "no".to_owned() },
             function.map_or(0, |function| function.insns.len()).to_string(),
-            needs(spec, program),
+            program_notes(spec, program),
         ]);
     }
     table
@@ -151,13 +149,20 @@ fn programs(spec: &Spec) -> Table {
 
 /// Attach type 0 means cgroup_inet_ingress to cgroup_skb programs and nothing to all others.
 fn attach(program: &ProgramSpec) -> String {
-    let mut words = Vec::new();
-    if program.attach.0 != 0 || program.kind.name() == Some("cgroup_skb") {
-        words.push(program.attach.to_string());
-    }
-    words.extend(program.attach_target.clone());
-    words.extend(program.tail.map(|(id, index)| format!("tail call {id}[{index}]")));
-    words.join(" ")
+    let says_something = program.attach.0 != 0 || program.kind.name() == Some("cgroup_skb");
+    if says_something { program.attach.to_string() } else { String::new() }
+}
+
+/// Flags by name, iproute2's slot, and what the program needs.
+fn program_notes(spec: &Spec, program: &ProgramSpec) -> String {
+    let flags = names::program_flags(program.flags);
+    let notes = [
+        (!program.autoload).then(|| "not loaded by default".to_owned()),
+        Some(flags).filter(|flags| !flags.is_empty()),
+        program.tail.map(|(id, index)| format!("slot {index} of map id {id}")),
+        Some(needs(spec, program)).filter(|needs| !needs.is_empty()),
+    ];
+    notes.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// What a program and the functions that it calls refer to.
@@ -175,17 +180,13 @@ fn needs(spec: &Spec, program: &ProgramSpec) -> String {
             }
         }
     }
-    let subprograms = seen.len().saturating_sub(1);
     let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
     let mut words = Vec::new();
-    if subprograms > 0 {
-        words.push(format!("{subprograms} function{}", if subprograms == 1 { "" } else { "s" }));
-    }
     if !maps.is_empty() {
-        words.push(list(maps));
+        words.push(format!("needs {}", list(maps)));
     }
     if !kernel.is_empty() {
-        words.push(list(kernel));
+        words.push(format!("of the kernel {}", list(kernel)));
     }
     if core > 0 {
         words.push(format!("{core} CO-RE"));

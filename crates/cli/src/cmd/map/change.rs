@@ -9,8 +9,6 @@ use crate::target::Target;
 use crate::value;
 use onebpf::Kernel;
 use onebpf::btf::Endian;
-use onebpf::object::MapType;
-use onebpf::sys::ObjectKind;
 use std::os::fd::AsFd;
 
 /// The value of a key.
@@ -30,7 +28,7 @@ pub(super) fn update(kernel: &dyn Kernel, words: &[String]) -> Outcome {
     let [typed, value, more @ ..] = rest else { return Err(usage("update MAP KEY VALUE")) };
     let key = key(&map, typed)?;
     let fd = map.fd.as_fd();
-    if let Some(kind) = holds(&map) {
+    if let Some(kind) = map.holds() {
         let object = Target::split(rest.get(1..).unwrap_or_default())?.0.open(kernel, kind)?;
         return kernel
             .map_update_object(fd, &key, object.as_fd(), 0)
@@ -64,14 +62,6 @@ pub(super) fn delete(kernel: &dyn Kernel, words: &[String]) -> Outcome {
 fn key(map: &Opened, typed: &str) -> Outcome<Vec<u8>> {
     value::encode(map.key_type(), typed, map.info.key_size as usize, Endian::native())
         .map_err(|why| Failure::new("E0902", format!("key of map `{}`: {why}", map.info.name)))
-}
-
-fn holds(map: &Opened) -> Option<ObjectKind> {
-    let kind = MapType(map.info.map_type);
-    if kind == MapType::PROG_ARRAY {
-        return Some(ObjectKind::Program);
-    }
-    kind.holds_maps().then_some(ObjectKind::Map)
 }
 
 fn refused(map: &Opened, key: &str, error: onebpf::sys::Error) -> Failure {

@@ -8,7 +8,7 @@ use crate::report::of_kernel;
 use crate::value::hex;
 use onebpf::Kernel;
 use onebpf::btf::Value;
-use onebpf::sys::Errno;
+use onebpf::sys::{Errno, ObjectKind};
 use serde::Serialize;
 use std::os::fd::AsFd;
 
@@ -21,6 +21,9 @@ pub(super) struct Entry {
     value_hex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Value>,
+    /// What the value is the id of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     values: Vec<CpuValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +95,7 @@ impl Entry {
             key: decoded(map.key_type(), key)?.or_else(|| map.index(key)),
             value_hex: None,
             value: None,
+            holds: None,
             values: Vec::new(),
             total: None,
         };
@@ -109,6 +113,10 @@ impl Entry {
         } else {
             entry.value_hex = Some(hex(value));
             entry.value = decoded(map.value_type(), value)?;
+            if let (Some(kind), Ok(id)) = (map.holds(), <[u8; 4]>::try_from(value)) {
+                entry.holds = Some(if kind == ObjectKind::Map { "map" } else { "program" });
+                entry.value = Some(Value::Int(u32::from_ne_bytes(id).into()));
+            }
         }
         Ok(entry)
     }
@@ -119,7 +127,8 @@ impl Entry {
         };
         let key = out.bold(shown(&self.key, &self.key_hex));
         if let Some(hex) = &self.value_hex {
-            return out.line(format_args!("{key}: {}", shown(&self.value, hex)));
+            let kind = self.holds.map(|kind| format!("{kind} id ")).unwrap_or_default();
+            return out.line(format_args!("{key}: {kind}{}", shown(&self.value, hex)));
         }
         out.line(format_args!("{key}:"))?;
         for value in &self.values {

@@ -9,6 +9,7 @@ use crate::out::Out;
 use crate::report::{of_btf, of_kernel};
 use crate::target::Target;
 use onebpf::btf::{Btf, TypeId, Value, ValueStyle};
+use onebpf::object::MapType;
 use onebpf::sys::{MapInfo, ObjectKind};
 use onebpf::{Kernel, Linux};
 use std::os::fd::{AsFd, OwnedFd};
@@ -116,7 +117,7 @@ impl Opened {
     }
 
     fn kind(&self) -> String {
-        onebpf::object::MapType(self.info.map_type).to_string()
+        MapType(self.info.map_type).to_string()
     }
 
     /// Keys of arrays are indices, with or without BTF.
@@ -126,6 +127,16 @@ impl Opened {
             kind.contains("array") || matches!(kind.as_str(), "devmap" | "cpumap" | "xskmap" | "sockmap");
         let key = <[u8; 4]>::try_from(key).ok().filter(|_| indexed)?;
         Some(Value::Int(u32::from_ne_bytes(key).into()))
+    }
+
+    /// Slots of program arrays and maps of maps are written with an object and read as its id.
+    fn holds(&self) -> Option<ObjectKind> {
+        let kind = MapType(self.info.map_type);
+        match kind {
+            MapType::PROG_ARRAY => Some(ObjectKind::Program),
+            _ if kind.holds_maps() => Some(ObjectKind::Map),
+            _ => None,
+        }
     }
 
     fn key_type(&self) -> Option<(&Btf, TypeId)> {

@@ -1,0 +1,181 @@
+//! The command on the running kernel, in mount and network namespaces of its own with a BPF filesystem of its own.
+//! Skipped, saying why, without root.
+
+mod common;
+
+use common::objects;
+use serde_json::Value;
+use std::process::{Command, Output};
+
+/// Runs a shell script in which `onebpf` is the command and /sys/fs/bpf a new BPF filesystem.
+fn shell(script: &str) -> Option<Output> {
+    let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt";
+    let script = format!("set -e; {setup}; onebpf() {{ \"$ONEBPF\" \"$@\"; }}; {script}");
+    let mut command = Command::new("unshare");
+    command.args(["-mn", "sh", "-c", &script]).current_dir(objects());
+    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "80").env("NO_COLOR", "1");
+    let probe = Command::new("unshare").args(["-mn", "mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]).output();
+    match probe {
+        Ok(output) if output.status.success() => Some(command.output().expect("sh starts")),
+        Ok(output) => {
+            eprintln!("skipped: {}", common::err(&output));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: no unshare: {error}");
+            None
+        }
+    }
+}
+
+/// The documents that a script printed.
+fn documents(output: &Output) -> Vec<Value> {
+    let stream = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    stream.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}: {}", common::out(output)))
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}\n{}", common::out(output), common::err(output));
+}
+
+#[test]
+fn load_run_dump_and_load_again() {
+    let script = "onebpf load --json demo.o --pin /sys/fs/bpf/demo
+        onebpf prog run --json /sys/fs/bpf/demo/count --repeat 3
+        onebpf map dump --json /sys/fs/bpf/by_protocol
+        onebpf load --json demo.o --program count
+        onebpf map dump --json /sys/fs/bpf/demo/by_size";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let [first, run, dump, second, sizes] = &documents(&output)[..] else { panic!("five documents") };
+    assert_eq!((&first["ok"], &first["error"]), (&Value::Bool(true), &Value::Null));
+    let map = |document: &Value, name: &str| -> Value {
+        let maps = document["maps"].as_array().expect("maps");
+        maps.iter().find(|map| map["name"] == name).expect(name).clone()
+    };
+    assert_eq!(map(first, "by_protocol")["pinned"], "/sys/fs/bpf/by_protocol");
+    assert_eq!(map(first, "by_protocol")["reused"], false);
+    assert_eq!(first["programs"][0]["tag"].as_str().map(str::len), Some(16));
+    for field in ["parse_ns", "observe_ns", "plan_ns", "apply_ns", "kernel_ns", "syscalls"] {
+        assert!(first["timings"][field].as_u64().is_some_and(|time| time > 0), "{field}: {first}");
+    }
+    assert_eq!(run["retval"], 0);
+    let entry = &dump["entries"][0];
+    assert_eq!(
+        (&entry["key"], &entry["value"]["packets"]),
+        (&Value::from("OTHER"), &Value::from(3)),
+        "{dump}"
+    );
+    assert_eq!(entry["value_hex"].as_str().map(str::len), Some(48));
+    let again = map(second, "by_protocol");
+    assert_eq!((&again["reused"], &again["id"]), (&Value::Bool(true), &map(first, "by_protocol")["id"]));
+    assert_eq!(sizes["entries"].as_array().map(Vec::len), Some(8));
+    assert_eq!(sizes["entries"][0]["value"], 3);
+}
+
+#[test]
+fn a_refused_load_says_why_and_leaves_nothing() {
+    let script = "! onebpf load --json rejected_null.o; find /sys/fs/bpf -mindepth 1 ! -name '*.debug' >&2";
+    let Some(output) = shell(script) else { return };
+    let document = &documents(&output)[0];
+    assert_eq!(document["ok"], false);
+    let error = &document["error"];
+    assert_eq!((error["code"].as_str(), error["errno"].as_i64()), (Some("E0403"), Some(13)));
+    assert!(error["place"].as_str().is_some_and(|place| place.starts_with("tc+0x10 <faulty>")), "{error}");
+    assert!(error["log"].as_str().is_some_and(|log| log.contains("R0 invalid mem access")), "{error}");
+    assert!(error["hints"].as_array().is_some_and(|hints| !hints.is_empty()));
+    let said = common::err(&output);
+    assert!(said.contains("28 |     *value += 1;"), "{said}");
+    assert!(!said.contains("/sys/fs/bpf"), "{said}");
+}
+
+#[test]
+fn edits_reach_the_kernel() {
+    let script =
+        "onebpf load demo.o --pin /sys/fs/bpf/demo --set map.by_protocol.max_entries=7 --set var.max_len=1400
+        onebpf map show --json /sys/fs/bpf/by_protocol
+        onebpf map dump --json /sys/fs/bpf/demo/demo_rodata";
+    let Some(output) = shell(&script.replace("onebpf load", "onebpf load --json")) else { return };
+    succeeded(&output);
+    let documents = documents(&output);
+    assert_eq!(documents[1]["max_entries"], 7);
+    assert_eq!(documents[2]["entries"][0]["value"]["max_len"], 1400);
+}
+
+#[test]
+fn entries_are_looked_up_written_and_removed_by_type() {
+    let script = r#"onebpf load --no-pin demo.o >&2
+        onebpf load demo.o --pin /sys/fs/bpf/demo >&2
+        M=/sys/fs/bpf/by_protocol
+        onebpf map update $M TCP '{"packets": 9, "largest": 1500}'
+        onebpf map lookup --json $M 6
+        onebpf map delete $M TCP
+        ! onebpf map lookup --json $M TCP
+        ! onebpf map update $M 0x1ffffffff '{}'
+        onebpf map pin $M /sys/fs/bpf/other
+        onebpf map show --json /sys/fs/bpf/other"#;
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let documents = documents(&output);
+    assert_eq!(
+        (&documents[0]["key"], &documents[0]["value"]["packets"]),
+        (&Value::from("TCP"), &Value::from(9))
+    );
+    assert_eq!(documents[1]["error"]["code"], "E0409");
+    assert_eq!(documents[2]["name"], "by_protocol");
+    assert!(common::err(&output).contains("does not fit"), "{}", common::err(&output));
+}
+
+#[test]
+fn verdicts_compare_with_earlier_ones() {
+    let script = "onebpf verify --json demo.o prog_subprogs.o > /mnt/before.json
+        onebpf verify demo.o prog_subprogs.o --compare /mnt/before.json
+        onebpf verify demo.o --csv --filter 'c*'
+        ! onebpf verify --json rejected_null.o btf_bad_key_conflict.o > /mnt/refused.json
+        cat /mnt/before.json /mnt/refused.json >&2";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let (table, said) = (common::out(&output), common::err(&output));
+    assert!(table.contains("accepted") && table.contains('='), "{table}");
+    assert!(table.contains("demo.o,count,true,,"), "{table}");
+    let json = said.get(said.find('{').expect("JSON")..).expect("in bounds");
+    let mut stream = serde_json::Deserializer::from_str(json).into_iter::<Value>();
+    let before = stream.next().expect("one").expect("JSON");
+    assert!(
+        before["objects"][0]["programs"][0]["insns_processed"].as_u64().is_some_and(|n| n > 50),
+        "{before}"
+    );
+    let refused = stream.next().expect("two").expect("JSON");
+    assert_eq!(refused["objects"][1]["error"]["code"], "E0103");
+    let programs = refused["objects"][0]["programs"].as_array().expect("programs");
+    let faulty = programs.iter().find(|program| program["name"] == "faulty").expect("it is listed");
+    assert_eq!((&faulty["ok"], &faulty["errno"]), (&Value::Bool(false), &Value::from(13)), "{refused}");
+}
+
+#[test]
+fn facts_carry_to_a_plan() {
+    let script = "onebpf facts -o /mnt/facts.json >&2
+        onebpf facts --json
+        onebpf plan demo.o --facts /mnt/facts.json > /mnt/a
+        onebpf plan demo.o > /mnt/b
+        diff /mnt/a /mnt/b >&2 || true";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let facts = &documents(&output)[0];
+    assert!(facts["host"]["possible_cpus"].as_u64().is_some_and(|cpus| cpus > 0), "{facts}");
+    assert_eq!(facts["features"]["btf"], "yes");
+}
+
+#[test]
+fn slots_are_shown_by_what_they_hold() {
+    let script = "onebpf load values_2019.o --pin /sys/fs/bpf/v > /dev/null
+        onebpf map dump /sys/fs/bpf/v/jumps
+        onebpf map update /sys/fs/bpf/v/jumps 1 pinned /sys/fs/bpf/v/handle_b
+        onebpf map dump /sys/fs/bpf/v/jumps";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = common::out(&output);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[0].starts_with("0: program id ") && lines[3].starts_with("1: program id "), "{text}");
+}
