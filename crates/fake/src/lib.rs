@@ -14,8 +14,10 @@
 //! fn load(kernel: &dyn Kernel) -> Result<OwnedFd> {
 //!     let dir = Path::new("/sys/fs/bpf/mine");
 //!     kernel.mkdir(dir)?;
-//!     let attr = MapCreate { map_type: 2, key_size: 4, value_size: 8, max_entries: 1, name: "hits", ..MapCreate::default() };
-//!     let map = kernel.map_create(&attr).and_then(|map| kernel.pin(map.as_fd(), &dir.join("hits")).map(|()| map));
+//!     let array = MapCreate { map_type: 2, key_size: 4, value_size: 8, max_entries: 1, ..MapCreate::default() };
+//!     let attr = MapCreate { name: "hits", ..array };
+//!     let pinned = |map: OwnedFd| kernel.pin(map.as_fd(), &dir.join("hits")).map(|()| map);
+//!     let map = kernel.map_create(&attr).and_then(pinned);
 //!     if map.is_err() {
 //!         kernel.rmdir(dir)?;
 //!     }

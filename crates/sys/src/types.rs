@@ -76,7 +76,8 @@ pub struct BtfLoad<'a, 'b> {
 pub struct ProgLoad<'a, 'b> {
     /// `enum bpf_prog_type`.
     pub prog_type: u32,
-    /// `enum bpf_attach_type` that the program will be attached as; 0 if that does not matter. Since Linux 4.17.
+    /// `enum bpf_attach_type` that the program will be attached as; 0 if that does not matter. Since Linux
+    /// 4.17.
     pub expected_attach_type: u32,
     /// Instructions, 8 bytes each, native endian.
     pub insns: &'a [u8],
@@ -168,8 +169,8 @@ pub struct MapInfo {
 }
 
 impl MapInfo {
-    /// Bytes that a look-up or update moves: for per-CPU types one value, rounded up to 8, for each possible CPU.
-    /// Kernel: `bpf_map_value_size()` in kernel/bpf/syscall.c.
+    /// Bytes that a look-up or update moves: for per-CPU types one value, rounded up to 8, for each possible
+    /// CPU. Kernel: `bpf_map_value_size()` in kernel/bpf/syscall.c.
     pub fn value_buffer_size(&self, possible_cpus: u32) -> usize {
         const PER_CPU: [u32; 4] = [5, 6, 10, 21];
         let value = self.value_size as usize;

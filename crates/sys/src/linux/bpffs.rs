@@ -25,7 +25,8 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
 pub(super) fn open(path: &Path) -> Result<OwnedFd, Errno> {
     let path = c_path(path)?;
     let mut attr = PinAttr { pathname: address(path.as_bytes_with_nul()), ..PinAttr::default() };
-    // SAFETY: `path` ends with a NUL and outlives the call, which only reads it; the command returns a new fd.
+    // SAFETY: `path` ends with a NUL and outlives the call, which only reads it; the command returns a new
+    // fd.
     unsafe { bpf_fd(cmd::OBJ_GET, &mut attr) }
 }
 

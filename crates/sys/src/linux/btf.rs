@@ -21,8 +21,8 @@ pub(super) fn load(btf: BtfLoad<'_, '_>) -> Result<OwnedFd, Errno> {
         attr.btf_log_size = u32::try_from(log.buffer.len()).unwrap_or(u32::MAX);
         attr.btf_log_buf = address_mut(log.buffer);
     }
-    // SAFETY: both addresses are those of slices which outlive the call, given with their lengths; the log, the
-    // only one written, was borrowed mutably. The command returns a new fd.
+    // SAFETY: both addresses are those of slices which outlive the call, given with their lengths; the log,
+    // the only one written, was borrowed mutably. The command returns a new fd.
     unsafe { bpf_fd(cmd::BTF_LOAD, &mut attr) }
 }
 
@@ -73,15 +73,16 @@ impl Mapping {
 
 impl AsRef<[u8]> for Mapping {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `len` bytes are mapped, readable, until drop; they are a part of the running kernel's image, which
-        // is as long as sysfs says and is never written (kernel/bpf/sysfs_btf.c).
+        // SAFETY: `len` bytes are mapped, readable, until drop; they are a part of the running kernel's
+        // image, which is as long as sysfs says and is never written (kernel/bpf/sysfs_btf.c).
         unsafe { std::slice::from_raw_parts(self.address.cast(), self.len) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly what mmap gave; no borrow outlives `self`. A failure would leave the pages mapped, no more.
+        // SAFETY: exactly what mmap gave; no borrow outlives `self`. A failure would leave the pages mapped,
+        // no more.
         let _ = unsafe { rustix::mm::munmap(self.address, self.len) };
     }
 }

@@ -131,8 +131,8 @@ unsafe fn fill<T: IntoBytes + FromBytes + Immutable>(fd: BorrowedFd<'_>, info: &
     let bytes = info.as_mut_bytes();
     let mut attr =
         InfoAttr { bpf_fd: fd.as_raw_fd() as u32, info_len: bytes.len() as u32, info: address_mut(bytes) };
-    // SAFETY: `info` is exclusive, `info_len` its length, any bit pattern valid for it; the caller answers for the
-    // addresses inside.
+    // SAFETY: `info` is exclusive, `info_len` its length, any bit pattern valid for it; the caller answers
+    // for the addresses inside.
     unsafe { bpf(cmd::OBJ_GET_INFO_BY_FD, &mut attr) }.map(drop)
 }
 

@@ -31,7 +31,8 @@ pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u
     sizes.check(key.len(), value.len())?;
     let mut attr = elem(map, key, flags);
     attr.value = address_mut(value);
-    // SAFETY: `key` holds a whole key, `value` has room for all that the kernel writes; both outlive the call.
+    // SAFETY: `key` holds a whole key, `value` has room for all that the kernel writes; both outlive the
+    // call.
     unsafe { bpf(cmd::MAP_LOOKUP_ELEM, &mut attr) }.map(drop)
 }
 
@@ -88,7 +89,8 @@ pub(super) fn freeze(map: BorrowedFd<'_>) -> Result<(), Errno> {
 fn update_checked(map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
     let mut attr = elem(map, key, flags);
     attr.value = address(value);
-    // SAFETY: the callers have checked that key and value are as long as the kernel reads; both outlive the call.
+    // SAFETY: the callers have checked that key and value are as long as the kernel reads; both outlive the
+    // call.
     unsafe { bpf(cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 

@@ -41,8 +41,8 @@ pub(super) fn load(prog: ProgLoad<'_, '_>) -> Result<OwnedFd, Errno> {
         attr.log_size = u32::try_from(log.buffer.len()).unwrap_or(u32::MAX);
         attr.log_buf = address_mut(log.buffer);
     }
-    // SAFETY: every address is that of a slice which outlives the call, given with its length; the licence ends
-    // with a NUL; the log, the only thing written, was borrowed mutably. The command returns a new fd.
+    // SAFETY: every address is that of a slice which outlives the call, given with its length; the licence
+    // ends with a NUL; the log, the only thing written, was borrowed mutably. The command returns a new fd.
     unsafe { bpf_fd(cmd::PROG_LOAD, &mut attr) }
 }
 
@@ -65,8 +65,8 @@ pub(super) fn run(prog: BorrowedFd<'_>, run: &ProgRun<'_>) -> Result<ProgRunResu
         batch_size: run.batch_size,
         ..TestRunAttr::default()
     };
-    // SAFETY: inputs are slices that outlive the call, given with their lengths; outputs are ours and exclusive, an
-    // address of 0 stands for "none", and `output` made them as long as the kernel may write.
+    // SAFETY: inputs are slices that outlive the call, given with their lengths; outputs are ours and
+    // exclusive, an address of 0 stands for "none", and `output` made them as long as the kernel may write.
     unsafe { bpf(cmd::PROG_TEST_RUN, &mut attr) }?;
     data_out.truncate(attr.data_size_out.min(run.data_out_size) as usize);
     ctx_out.truncate(attr.ctx_size_out.min(run.ctx_out_size) as usize);
