@@ -75,9 +75,11 @@ pub fn target_dir() -> Option<PathBuf> {
 fn json(command: &mut Command) -> Result<Value, String> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    serde_json::from_slice(&stdout).map_err(|error| {
-        let said = String::from_utf8_lossy(&stderr);
-        let said = said.trim();
-        if said.is_empty() { format!("{status}, {error}") } else { format!("{status}: {said}") }
-    })
+    let document: Result<Value, _> = serde_json::from_slice(&stdout);
+    match document {
+        Ok(document) if status.success() => Ok(document),
+        Ok(document) => Err(format!("{} {}", document["error"]["code"], document["error"]["message"])),
+        Err(_) if !stderr.is_empty() => Err(format!("{status}: {}", String::from_utf8_lossy(&stderr).trim())),
+        Err(error) => Err(format!("{status}, {error}")),
+    }
 }
