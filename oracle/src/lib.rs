@@ -8,6 +8,7 @@ pub mod compare;
 pub mod inspect;
 pub mod judge;
 pub mod libbpf;
+pub mod lines;
 pub mod log;
 pub mod relocate;
 pub mod report;

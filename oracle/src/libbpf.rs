@@ -211,6 +211,26 @@ impl Program<'_> {
     }
 }
 
+impl Program<'_> {
+    /// `struct bpf_func_info` after `prepare`: instruction and BTF type of each function.
+    pub fn func_info(&self) -> Vec<[u32; 2]> {
+        // SAFETY: libbpf owns `func_info_cnt` records of two words; they are copied before any other call.
+        unsafe {
+            let count = sys::bpf_program__func_info_cnt(self.0.as_ptr());
+            records(sys::bpf_program__func_info(self.0.as_ptr()).cast(), count)
+        }
+    }
+
+    /// `struct bpf_line_info` after `prepare`: instruction, file, text and position of each line.
+    pub fn line_info(&self) -> Vec<[u32; 4]> {
+        // SAFETY: libbpf owns `line_info_cnt` records of four words; they are copied before any other call.
+        unsafe {
+            let count = sys::bpf_program__line_info_cnt(self.0.as_ptr());
+            records(sys::bpf_program__line_info(self.0.as_ptr()).cast(), count)
+        }
+    }
+}
+
 impl Btf {
     /// Parses the file (`btf__parse`): raw BTF or an ELF object.
     pub fn parse(path: &Path) -> Result<Self, Errno> {
@@ -316,6 +336,16 @@ unsafe fn string(at: *const c_char) -> String {
     // SAFETY: by the contract of this function.
     let bytes = unsafe { CStr::from_ptr(at) };
     OsStr::from_bytes(bytes.to_bytes()).to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// `at` is null or points to `count` records.
+unsafe fn records<R: Copy>(at: *const R, count: u32) -> Vec<R> {
+    if at.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: by the contract of this function.
+    unsafe { std::slice::from_raw_parts(at, count as usize) }.to_vec()
 }
 
 fn check(result: c_int) -> Result<(), Errno> {

@@ -24,6 +24,10 @@ pub struct Facts {
     pub appended: Vec<(String, String, usize)>,
     /// Kconfig externs and their offset in `.kconfig`.
     pub kconfig: HashMap<String, u32>,
+    /// The `license` section.
+    pub license: String,
+    /// Externs that the kernel's symbols resolve, functions included.
+    pub ksyms: Vec<String>,
     /// (map, slot, name of the map or program in it).
     pub slots: Vec<(String, u32, String)>,
     /// The section of each map that is not `struct_ops`, in libbpf's order.
@@ -79,6 +83,12 @@ impl Facts {
             }
         } else if let Some(rest) = text.strip_prefix("gen: prog_load: attr: off ") {
             self.load_attrs.extend(after(rest, ""));
+        } else if let Some(rest) = text.strip_prefix("extern (ksym) #") {
+            self.ksyms.extend(rest.split_once(", name ").map(|(_, name)| name.to_owned()));
+        } else if let Some((_, license)) =
+            text.strip_prefix("license of ").and_then(|rest| rest.rsplit_once(" is "))
+        {
+            license.clone_into(&mut self.license);
         } else if text.starts_with(".maps relo #") {
             self.slot(text);
         }

@@ -45,14 +45,15 @@ pub fn relocate(path: &Path) -> Result<Relocated, Errno> {
 }
 
 /// A copy of an object in which every extern is weak; removed when dropped.
-struct Weakened {
+pub(crate) struct Weakened {
     directory: PathBuf,
-    path: PathBuf,
+    /// The copy.
+    pub(crate) path: PathBuf,
 }
 
 impl Weakened {
     /// `None` when there is nothing to weaken, or no place to write to.
-    fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let mut data = std::fs::read(path).ok()?;
         if weaken(&mut data)? == 0 {
             return None;
@@ -150,7 +151,7 @@ fn attempt(path: &Path, only: Option<usize>, into: &mut Relocated) -> Result<Att
 
 /// The kernel of this machine may lack the type of a `struct_ops` map, which stops libbpf before it relocates: these
 /// maps are not created, and their programs get another type, for libbpf skips a program whose map is not created.
-fn drop_struct_ops(object: &Object) -> Result<(), Errno> {
+pub(crate) fn drop_struct_ops(object: &Object) -> Result<(), Errno> {
     for map in object.maps().iter().filter(|map| map.kind() == libbpf_sys::BPF_MAP_TYPE_STRUCT_OPS) {
         map.set_autocreate(false)?;
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::compare::{self, Difference};
-use crate::{run, selftests};
+use crate::{lines, run, selftests};
 
 /// What is compared, and by which commands.
 #[derive(Debug)]
@@ -15,8 +15,6 @@ pub struct Sides {
     pub judge: PathBuf,
     /// The onebpf command; without it only libbpf's half runs.
     pub onebpf: Option<PathBuf>,
-    /// Also relocate objects with CO-RE records or kfuncs.
-    pub everything: bool,
 }
 
 /// One object: what libbpf and onebpf made of it.
@@ -36,6 +34,8 @@ pub struct Verdict {
     pub inspect: Vec<Difference>,
     /// Differences in `relocate`; `None` when it was not compared.
     pub relocate: Option<Vec<Difference>>,
+    /// Differences in `func_info` and `line_info`; `None` when they were not compared.
+    pub lines: Option<Vec<Difference>>,
     /// Why `relocate` failed on one side.
     pub unrelocated: Option<String>,
     /// Programs that libbpf relocates.
@@ -96,9 +96,12 @@ impl Report {
             ("  relocation compared", count(&|it| plain(it) && it.relocate.is_some())),
             ("  relocation equal", count(&|it| plain(it) && equal(it))),
             ("  programs compared", programs(&|it| plain(it) && it.relocate.is_some())),
-            ("with CO-RE or kfuncs", count(&|it| it.refused.is_none() && it.depends_on_kernel)),
+            ("with CO-RE (not applied) or kfuncs", count(&|it| it.refused.is_none() && it.depends_on_kernel)),
             ("  relocation compared", count(&|it| it.depends_on_kernel && it.relocate.is_some())),
             ("  relocation equal", count(&|it| it.depends_on_kernel && equal(it))),
+            ("  programs compared", programs(&|it| it.depends_on_kernel && it.relocate.is_some())),
+            ("function types and lines compared", count(&|it| it.lines.is_some())),
+            ("  equal", count(&|it| it.lines.as_ref().is_some_and(Vec::is_empty))),
             ("refused by libbpf", count(&|it| it.refused.is_some())),
             ("  of these parsed by onebpf", count(&|it| it.refused.is_some() && it.parsed)),
             ("differences", self.differences().len()),
@@ -114,7 +117,7 @@ impl Report {
             .map(|it| {
                 json!({ "name": it.name, "libbpf_refuses": it.refused, "onebpf_refuses": it.unparsed,
                         "depends_on_kernel": it.depends_on_kernel, "programs": it.programs,
-                        "inspect": texts(&it.inspect), "relocate": it.relocate.as_deref().map(texts),
+                        "inspect": texts(&it.inspect), "relocate": it.relocate.as_deref().map(texts), "lines": it.lines.as_deref().map(texts),
                         "not_relocated": it.unrelocated })
             })
             .collect();
@@ -171,7 +174,8 @@ impl Verdict {
             );
         }
         lines.extend(self.unrelocated.iter().map(|why| format!("{}: relocate: {why}", self.name)));
-        let differences = self.inspect.iter().chain(self.relocate.iter().flatten());
+        let differences =
+            self.inspect.iter().chain(self.relocate.iter().flatten()).chain(self.lines.iter().flatten());
         lines.extend(differences.map(|it| format!("{}: {it}", self.name)));
         lines
     }
@@ -186,7 +190,7 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         Ok(judged) => judged,
         Err(why) => return Verdict { refused: Some(format!("the libbpf side failed: {why}")), ..verdict },
     };
-    verdict.depends_on_kernel = judged["core"] != 0 || judged["kfuncs"] != 0;
+    verdict.depends_on_kernel = judged["kernel"] == true;
     if !judged["open"]["errno"].is_null() {
         let warnings = judged["open"]["warnings"].as_array().map_or(&[][..], Vec::as_slice);
         let last = warnings.last().and_then(Value::as_str).unwrap_or("no message");
@@ -204,7 +208,13 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         Err(why) => verdict.unparsed = Some(one_line(&why)),
     }
     let wanted = verdict.refused.is_none() && verdict.parsed;
-    if wanted && (sides.everything || !verdict.depends_on_kernel) && judged["relocate"].is_object() {
+    if wanted && judged["lines"].is_array() {
+        match lines::by_onebpf(object) {
+            Ok(ours) => verdict.lines = Some(compare::lines(&judged["lines"], &ours)),
+            Err(why) => verdict.unrelocated = Some(format!("onebpf: {why}")),
+        }
+    }
+    if wanted && judged["relocate"].is_object() {
         relocation(&mut verdict, &judged["relocate"], run::onebpf(onebpf, "relocate", object, &[]));
     }
     verdict

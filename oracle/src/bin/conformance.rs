@@ -10,7 +10,7 @@ use oracle::{judge, run};
 
 const USAGE: &str = "\
 usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian] [--onebpf PATH]
-                   [--libbpf-only] [--all] [--json FILE]
+                   [--libbpf-only] [--json FILE]
   --src TREE      a kernel source tree (default: Debian's package linux-source-6.12)
   --objects DIR   compare the .o files of DIR instead of building the selftests
   --filter TEXT   only objects whose name holds TEXT
@@ -18,7 +18,7 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--b
   --big-endian    compile for the other byte order
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
-  --all           relocate objects with CO-RE records or kfuncs too
+  
   --json FILE     write the report there as well";
 
 /// Differences that are understood and not errors of onebpf.
@@ -32,7 +32,7 @@ struct Args {
 
     onebpf: Option<PathBuf>,
     libbpf_only: bool,
-    all: bool,
+
     json: Option<PathBuf>,
 }
 
@@ -70,7 +70,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
         target: Target { mcpu: "v3".to_owned(), big_endian: false },
         onebpf: None,
         libbpf_only: false,
-        all: false,
+
         json: None,
     };
     while let Some(name) = given.next() {
@@ -84,7 +84,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
             "--json" => args.json = Some(value()?.into()),
             "--big-endian" => args.target.big_endian = true,
             "--libbpf-only" => args.libbpf_only = true,
-            "--all" => args.all = true,
+
             other => return Err(format!("unknown argument {other}")),
         }
     }
@@ -104,7 +104,7 @@ fn compare(args: &Args) -> Result<bool, String> {
         eprintln!("not root: what objects hold is compared, relocation is not");
     }
     let (objects, unbuilt) = objects(args)?;
-    let sides = Sides { judge, onebpf, everything: args.all };
+    let sides = Sides { judge, onebpf };
     let mut report = Report { unbuilt, ..Report::of(&objects, &sides) };
     report.allow(ALLOWED);
     print!("{report}");
