@@ -21,6 +21,34 @@
 //! let loaded = apply(&plan, &kernel, options.jobs)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! An object is data until it is loaded, and a plan is data until it is applied. So a load can be changed, shown,
+//! worked out for another machine, and tested without root, on a kernel in memory:
+//!
+//! ```
+//! use onebpf::{Kernel, Options, ParseOptions, apply, observe, parse, plan};
+//! use onebpf_fake::FakeKernel;
+//! use std::sync::Arc;
+//!
+//! # let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/obj/data_bss_only.o"))?;
+//! let mut spec = parse(&bytes, &ParseOptions { name: "counter".into(), ..ParseOptions::default() })?;
+//! for map in spec.maps.values_mut() {
+//!     map.pinning = onebpf::object::Pinning::ByName;
+//!     map.name = "totals".into();
+//! }
+//!
+//! let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::linux("5.10"));
+//! let facts = observe(&*kernel, &spec, &Options::default())?;
+//! let plan = plan(&spec, &Options::default(), &facts)?;
+//! assert!(plan.to_string().contains("pin"));
+//! assert!(plan.to_string().contains("at /sys/fs/bpf/totals"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Errors
+//!
+//! Every [`Error`] has a code, a message with names, a place in the object (down to the line of C), the kernel's
+//! errno, and hints; [`Error::report`] gives all of it as data. A load that fails leaves nothing behind.
 #![forbid(unsafe_code)]
 
 mod apply;

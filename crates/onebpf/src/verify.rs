@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::plan;
 use crate::verifier::{self, Stats};
-use crate::{Options, Spec, load_spec};
-use onebpf_sys::Kernel;
+use crate::{Loaded, Options, Program, Spec, load_spec};
+use onebpf_sys::{Errno, Kernel};
 use std::sync::Arc;
 
 /// What the verifier says of a program.
@@ -30,11 +30,17 @@ pub fn verify(kernel: &Arc<dyn Kernel>, spec: &Spec, options: &Options) -> Resul
         let mut alone = Options { programs: vec![name.clone()], sections: Vec::new(), ..options.clone() };
         alone.pins.disabled = true;
         alone.log_level |= LOG_STATS;
-        let stats = |loaded: crate::Loaded| {
-            let log = loaded.program(name).and_then(crate::Program::log);
+        let mut result = load_spec(kernel, spec, &alone);
+        if matches!(&result, Err(error) if error.code() == "E0404" && error.errno() == Some(Errno::INVAL)) {
+            // Before Linux 5.2 there are no statistics alone, but the last line of a whole log.
+            alone.log_level = options.log_level.max(1);
+            result = load_spec(kernel, spec, &alone);
+        }
+        let stats = |loaded: Loaded| {
+            let log = loaded.program(name).and_then(Program::log);
             verifier::stats(log.unwrap_or_default())
         };
-        Verdict { program: name.clone(), result: load_spec(kernel, spec, &alone).map(stats) }
+        Verdict { program: name.clone(), result: result.map(stats) }
     };
     Ok(programs.into_iter().map(|program| verdict(&program.name)).collect())
 }

@@ -80,12 +80,19 @@ fn load(kernel: &dyn Kernel, plan: &Plan, task: &Task<'_>) -> Result<LoadedProgr
     let started = Instant::now();
     let done = |fd, log| Ok(LoadedProgram { fd, took: started.elapsed(), log });
     let wanted = task.program.log_level;
-    if wanted == 0 {
-        if let Ok(fd) = submit(kernel, task, None) {
-            return done(fd, None);
+    let mut kept = None;
+    if wanted != 0 {
+        match with_log(|log| submit(kernel, task, log), wanted) {
+            (Ok(fd), log) => return done(fd, Some(log)),
+            // Not even the largest buffer holds it: the program matters more than its log.
+            (Err(e), log) if e.errno == Errno::NOSPC => kept = Some(log),
+            (Err(_), _) => {}
         }
-    } else if let (Ok(fd), log) = with_log(|log| submit(kernel, task, log), wanted) {
-        return done(fd, Some(log));
+    }
+    if (wanted == 0 || kept.is_some())
+        && let Ok(fd) = submit(kernel, task, None)
+    {
+        return done(fd, kept);
     }
     // Statistics alone (4) do not say why.
     let level = if wanted == 4 { 5 } else { wanted.max(1) };

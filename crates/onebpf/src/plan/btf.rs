@@ -92,16 +92,20 @@ fn features(draft: &mut Draft<'_>, builder: &Builder) -> BtfFeatures {
 /// Where variables are, as the object's maps and variables say.
 struct Layout<'a> {
     spec: &'a Spec,
+    /// By section.
+    data: HashMap<&'a str, &'a MapSpec>,
     /// For sections that become no map: variables one after the other, each where its alignment allows.
     others: HashMap<String, (u32, HashMap<String, u32>)>,
 }
 
 impl<'a> Layout<'a> {
     fn of(spec: &'a Spec, builder: &Builder) -> Self {
-        let mut layout = Self { spec, others: HashMap::new() };
+        let data = spec.maps.values().filter(|map| map.dialect == Dialect::Data);
+        let data = data.map(|map| (map.section.as_str(), map)).collect();
+        let mut layout = Self { spec, data, others: HashMap::new() };
         for ty in &builder.types {
             let OwnedDef::Datasec { vars, .. } = &ty.def else { continue };
-            if layout.data_map(&ty.name).is_some() {
+            if layout.data.contains_key(ty.name.as_str()) {
                 continue;
             }
             let mut end = 0u32;
@@ -118,7 +122,7 @@ impl<'a> Layout<'a> {
     }
 
     fn size(&self, section: &str) -> Option<u32> {
-        match self.data_map(section) {
+        match self.data.get(section) {
             Some(map) => Some(map.value.size),
             None => self.others.get(section).map(|(size, _)| *size),
         }
@@ -128,11 +132,6 @@ impl<'a> Layout<'a> {
         let other = || self.others.get(section)?.1.get(name).copied();
         let offset = self.declared(section, name).or_else(other)?;
         Some(VarSymbol { offset, hidden: false })
-    }
-
-    fn data_map(&self, section: &str) -> Option<&'a MapSpec> {
-        let is_data = |map: &&MapSpec| map.dialect == Dialect::Data && map.section == section;
-        self.spec.maps.values().find(is_data)
     }
 
     /// The offset of a variable or of a map's definition.

@@ -5,7 +5,7 @@ use super::{Plan, Slot, Step};
 use crate::{Facts, Options, Spec};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::Feature;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 /// What the rooms of `plan/` add steps to.
@@ -19,6 +19,8 @@ pub(super) struct Draft<'a> {
     pub(super) maps: BTreeMap<String, MapSlot>,
     /// By program name.
     pub(super) programs: BTreeMap<String, Slot<object::Program>>,
+    /// Names of maps by iproute2's id.
+    pub(super) ids: HashMap<u32, &'a str>,
     slots: u32,
 }
 
@@ -42,6 +44,7 @@ impl<'a> Draft<'a> {
             btf: None,
             maps: BTreeMap::new(),
             programs: BTreeMap::new(),
+            ids: spec.maps.iter().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
             slots: 0,
         }
     }

@@ -69,13 +69,13 @@ pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()
             // As libbpf: the map is left out, and a program that refers to it is an error of its own.
             continue;
         }
-        one(draft, map)?;
+        one(draft, name, map)?;
     }
     for name in needed {
         let Some(map) = spec.maps.get(*name) else { continue };
         let Some(MapSlot { slot, reused: false, .. }) = draft.maps.get(*name) else { continue };
         let slot = *slot;
-        write(draft, map, slot)?;
+        write(draft, name, map, slot)?;
     }
     Ok(())
 }
@@ -85,10 +85,10 @@ fn is_data(map: &MapSpec) -> bool {
 }
 
 /// One map: opened from its pin or created.
-fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
+fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
     creatable(map)?;
-    let pin = pins::map_pin(map, draft.options)?;
-    let mut wanted = normalise(draft, map, &map.name);
+    let pin = pins::map_pin(name, map, draft.options)?;
+    let mut wanted = normalise(draft, map, name);
     if let Some(pin) = &pin
         && pins::decide(draft, &wanted, pin)?
     {
@@ -96,11 +96,11 @@ fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
         wanted.out = out;
         draft.push(Step::OpenPin {
             out,
-            name: map.name.clone(),
+            name: name.to_owned(),
             path: pin.path.clone(),
             expect: Box::new(wanted),
         });
-        draft.maps.insert(map.name.clone(), MapSlot { slot: out, reused: true, pin: None });
+        draft.maps.insert(name.to_owned(), MapSlot { slot: out, reused: true, pin: None });
         return Ok(());
     }
     if map.kind.holds_maps() {
@@ -108,7 +108,7 @@ fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
     }
     wanted.out = draft.slot();
     let pin = pin.filter(|pin| pin.rule != PinRule::Take).map(|pin| pin.path);
-    draft.maps.insert(map.name.clone(), MapSlot { slot: wanted.out, reused: false, pin });
+    draft.maps.insert(name.to_owned(), MapSlot { slot: wanted.out, reused: false, pin });
     draft.push(Step::CreateMap(Box::new(wanted)));
     Ok(())
 }
@@ -116,7 +116,7 @@ fn one(draft: &mut Draft<'_>, map: &MapSpec) -> Result<()> {
 /// Creates the map that shows the kernel what `outer` will hold.
 fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot<object::Map>> {
     let spec = draft.spec;
-    let by_id = || spec.maps.values().find(|map| map.id.is_some() && map.id == outer.inner_id);
+    let by_id = || spec.maps.get(*draft.ids.get(&outer.inner_id?)?);
     let Some(inner) = outer.inner.as_deref().or_else(by_id) else {
         let text = format!("map `{}` holds maps, but the object does not say which kind", outer.name);
         return Err(Error::new(Code::MapKind, text).at(&outer.place));
@@ -241,7 +241,7 @@ pub(super) fn object_name(name: &str) -> String {
 }
 
 /// Writes a data map's first value, and freezes it if it is read-only.
-fn write(draft: &mut Draft<'_>, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
+fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
     if let Contents::Data(data) = &map.contents {
         let size = map.value.size as usize;
         if data.len() > size {
@@ -252,12 +252,12 @@ fn write(draft: &mut Draft<'_>, map: &MapSpec, slot: Slot<object::Map>) -> Resul
         if data.iter().any(|byte| *byte != 0) {
             let mut value = data.clone();
             value.resize(size, 0);
-            let (name, key) = (map.name.clone(), vec![0; map.key.size as usize]);
+            let (name, key) = (name.to_owned(), vec![0; map.key.size as usize]);
             draft.push(Step::Write { map: slot, name, key, value: Arc::from(value) });
         }
     }
     if map.read_only && draft.has(Feature::MapFreeze) {
-        draft.push(Step::Freeze { map: slot, name: map.name.clone() });
+        draft.push(Step::Freeze { map: slot, name: name.to_owned() });
     }
     Ok(())
 }
@@ -271,15 +271,15 @@ pub(super) fn fill(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()>
             let Contents::Slots(slots) = &map.contents else { continue };
             for slot in slots.iter().filter(|slot| matches!(slot.target, SlotTarget::Program(_)) == programs)
             {
-                fill_one(draft, map, slot)?;
+                fill_one(draft, name, map, slot)?;
             }
         }
     }
     Ok(())
 }
 
-fn fill_one(draft: &mut Draft<'_>, map: &MapSpec, slot: &onebpf_object::Slot) -> Result<()> {
-    let Some(MapSlot { slot: outer, reused, .. }) = draft.maps.get(&map.name) else { return Ok(()) };
+fn fill_one(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: &onebpf_object::Slot) -> Result<()> {
+    let Some(MapSlot { slot: outer, reused, .. }) = draft.maps.get(name) else { return Ok(()) };
     let (outer, reused) = (*outer, *reused);
     let indexed = map.kind != MapType::HASH_OF_MAPS;
     if map.key.size != 4 || (indexed && slot.index >= map.max_entries) {
@@ -290,7 +290,7 @@ fn fill_one(draft: &mut Draft<'_>, map: &MapSpec, slot: &onebpf_object::Slot) ->
         return Err(Error::new(Code::Contents, text).at(&map.place));
     }
     let (object, target) = match &slot.target {
-        SlotTarget::Map(name) => (draft.maps.get(name).map(|map| Object::Map(map.slot)), name),
+        SlotTarget::Map(inner) => (draft.maps.get(inner).map(|map| Object::Map(map.slot)), inner),
         SlotTarget::Program(name) => (draft.programs.get(name).map(|slot| Object::Program(*slot)), name),
     };
     let Some(object) = object else {
@@ -304,7 +304,7 @@ fn fill_one(draft: &mut Draft<'_>, map: &MapSpec, slot: &onebpf_object::Slot) ->
         draft.warn("W0302", text, &map.place);
         return Ok(());
     }
-    let (name, target) = (map.name.clone(), target.clone());
+    let (name, target) = (name.to_owned(), target.clone());
     draft.push(Step::Fill { map: outer, name, index: slot.index, object, target, live: reused });
     Ok(())
 }

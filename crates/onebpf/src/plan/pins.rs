@@ -35,7 +35,8 @@ pub(super) enum PinRule {
 /// Every path that a load of `spec` may look at or pin to: what [`observe`](crate::observe) looks at.
 pub fn pin_paths(spec: &Spec, options: &Options) -> BTreeSet<PathBuf> {
     // A map whose pin cannot be worked out has none to look at; `plan` says why if the map is needed.
-    let maps = spec.maps.values().filter_map(|map| map_pin(map, options).ok().flatten()).map(|pin| pin.path);
+    let maps = spec.maps.iter().filter_map(|(name, map)| map_pin(name, map, options).ok().flatten());
+    let maps = maps.map(|pin| pin.path);
     let programs = spec.programs.values().filter_map(|program| program_pin(program, options).ok().flatten());
     maps.chain(programs).collect()
 }
@@ -77,9 +78,10 @@ pub(crate) fn mismatch(code: Code, wanted: &CreateMap, path: &Path, fields: &[Fi
     ))
 }
 
-/// Where the object and the options want a map to be.
-pub(super) fn map_pin(map: &MapSpec, options: &Options) -> Result<Option<PinAt>> {
-    if let Some(path) = options.reuse.get(&map.name) {
+/// Where the object and the options want a map to be. `name` is what the object calls it; its pin has the name that
+/// the kernel is given, which may have been edited.
+pub(super) fn map_pin(name: &str, map: &MapSpec, options: &Options) -> Result<Option<PinAt>> {
+    if let Some(path) = options.reuse.get(name) {
         return Ok(Some(PinAt { path: path.clone(), rule: PinRule::Take }));
     }
     if options.pins.disabled {

@@ -1,0 +1,188 @@
+//! Every error code of this crate, each by something that a user may meet.
+
+mod common;
+
+use common::{options, spec};
+use onebpf::btf::Endian;
+use onebpf::object::{Contents, Pinning, Slot, SlotTarget};
+use onebpf::plan::{Object, Step};
+use onebpf::sys::{Errno, Feature, ObjectKind, Op, ProgRun};
+use onebpf::{
+    CODES, Error, Facts, Kernel, Map, Mismatch, Options, Plan, Spec, apply, load_spec, observe, plan,
+};
+use onebpf_fake::{FakeKernel, Faulty};
+use std::sync::Arc;
+
+fn fake() -> Arc<dyn Kernel> {
+    Arc::new(FakeKernel::new())
+}
+
+fn load_error(spec: &Spec) -> Error {
+    load_spec(&fake(), spec, &options()).unwrap_err()
+}
+
+/// Loads with a kernel that refuses one kind of operation for ever.
+fn refused(op: Op, errno: Errno, name: &str, options: &Options) -> Error {
+    // One fault inside another: each makes the next try fail as well, and the probes after it.
+    let kernel = (0..64).fold(fake(), |inner, _| {
+        Arc::new(Faulty::new(inner, 1, errno).only(move |o| o == op)) as Arc<dyn Kernel>
+    });
+    load_spec(&kernel, &spec(name), options).unwrap_err()
+}
+
+fn plan_of(kernel: &Arc<dyn Kernel>, spec: &Spec, options: &Options) -> Plan {
+    plan(spec, options, &observe(&**kernel, spec, options).unwrap()).unwrap()
+}
+
+/// A fixture with one thing changed.
+fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
+    let mut spec = spec(name);
+    edit(&mut spec);
+    spec
+}
+
+type Case = (&'static str, fn() -> Error);
+
+const PLANNING: [Case; 13] = [
+    ("E0301", || {
+        let options = Options { sections: vec!["nowhere".into()], ..options() };
+        load_spec(&fake(), &spec("demo"), &options).unwrap_err()
+    }),
+    ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
+    ("E0303", || load_error(&spec("core_records"))),
+    ("E0304", || load_error(&spec("struct_ops"))),
+    ("E0305", || {
+        let kernel = fake();
+        let _first = load_spec(&kernel, &spec("btf_pinned"), &options()).unwrap();
+        let other = edited("btf_pinned", |spec| spec.maps[0].value.size += 4);
+        let mut options = options();
+        options.pins.on_mismatch = Mismatch::Fail;
+        load_spec(&kernel, &other, &options).unwrap_err()
+    }),
+    ("E0306", || {
+        let options = Options { reuse: [("dropped".into(), "/sys/fs/bpf/none".into())].into(), ..options() };
+        load_spec(&fake(), &spec("demo"), &options).unwrap_err()
+    }),
+    ("E0307", || load_error(&spec("elf_pins"))),
+    ("E0308", || {
+        load_error(&edited("prog_sections", |spec| {
+            spec.programs.retain(|_, p| p.section == "fentry/do_nanosleep")
+        }))
+    }),
+    ("E0309", || {
+        let old: Arc<dyn Kernel> = Arc::new(FakeKernel::new().without(Feature::GlobalData));
+        load_spec(&old, &spec("demo"), &options()).unwrap_err()
+    }),
+    ("E0310", || {
+        load_error(&edited("btf_prog_array", |spec| {
+            let target = SlotTarget::Program(spec.programs.keys().next().unwrap().clone());
+            spec.maps[0].contents = Contents::Slots(vec![Slot { index: u32::MAX, target }]);
+        }))
+    }),
+    ("E0311", || {
+        load_error(&edited("demo", |spec| {
+            spec.endian = if spec.endian == Endian::Little { Endian::Big } else { Endian::Little };
+        }))
+    }),
+    ("E0312", || Facts::from_json("[1, 2").unwrap_err()),
+    ("E0313", || onebpf::load("/no/such/file.bpf.o").unwrap_err()),
+];
+
+const APPLYING: [Case; 12] = [
+    ("E0401", || {
+        let kernel = fake();
+        let spec = spec("data_bss_only");
+        let plan = plan_of(&kernel, &spec, &options());
+        let old: Arc<dyn Kernel> = Arc::new(FakeKernel::linux("5.0"));
+        apply(&plan, &old, 1).unwrap_err()
+    }),
+    ("E0402", || refused(Op::MapCreate, Errno::NOMEM, "data_bss_only", &options())),
+    ("E0403", || {
+        let kernel = FakeKernel::new();
+        kernel.reject(
+            "count",
+            Errno::ACCES,
+            "3: (79) r1 = *(u64 *)(r0 +0)\nR0 invalid mem access 'scalar'\n",
+        );
+        load_spec(&(Arc::new(kernel) as Arc<dyn Kernel>), &spec("demo"), &options()).unwrap_err()
+    }),
+    ("E0404", || refused(Op::ProgLoad, Errno::PERM, "data_bss_only", &options())),
+    ("E0405", || refused(Op::MapFreeze, Errno::BUSY, "demo", &options())),
+    ("E0406", || refused(Op::Pin, Errno::NOMEM, "btf_pinned", &options())),
+    ("E0407", || {
+        // Planned with a pin that is gone when the plan is applied.
+        let kernel = fake();
+        let loaded = load_spec(&kernel, &spec("btf_pinned"), &options()).unwrap();
+        let plan = plan_of(&kernel, &spec("btf_pinned"), &options());
+        kernel.unlink(loaded.maps[0].pinned().unwrap()).unwrap();
+        apply(&plan, &kernel, 1).unwrap_err()
+    }),
+    ("E0408", || refused(Op::HostRead, Errno::ACCES, "demo", &options())),
+    ("E0409", || {
+        let loaded = load_spec(&fake(), &spec("demo"), &options()).unwrap();
+        loaded.maps["demo.bss"].lookup(&[0; 8]).unwrap_err()
+    }),
+    ("E0410", || {
+        let kernel =
+            Arc::new(Faulty::new(fake(), 1, Errno::NOTSUPP).only(|op| op == Op::ProgRun)) as Arc<dyn Kernel>;
+        let loaded = load_spec(&kernel, &spec("demo"), &options()).unwrap();
+        loaded.programs[0].run(ProgRun::default()).unwrap_err()
+    }),
+    ("E0411", || Map::open_id(&fake(), 4711).unwrap_err()),
+    ("E0412", || {
+        let kernel = fake();
+        let mut plan = plan_of(&kernel, &spec("btf_pinned"), &options());
+        let object = Object::Map(onebpf::plan::Slot::new(4711));
+        plan.steps.push(Step::Pin { object, name: "ghost".into(), path: "/sys/fs/bpf/ghost".into() });
+        apply(&plan, &kernel, 1).unwrap_err()
+    }),
+];
+
+#[test]
+fn every_code_is_met() {
+    let cases: Vec<Case> = PLANNING.into_iter().chain(APPLYING).collect();
+    for (code, meet) in &cases {
+        let error = meet();
+        assert_eq!(error.code(), *code, "{error}");
+        assert!(!error.report().message.is_empty());
+    }
+    let met: Vec<&str> = cases.iter().map(|(code, _)| *code).collect();
+    let all: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+    assert_eq!(met, all);
+}
+
+#[test]
+fn without_privilege_the_hint_says_so() {
+    let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::new().unprivileged());
+    let error = load_spec(&kernel, &spec("data_bss_only"), &options()).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::PERM));
+    assert!(error.report().hints[0].contains("CAP_BPF"), "{error:?}");
+}
+
+#[test]
+fn objects_are_listed() {
+    let kernel = fake();
+    let loaded =
+        load_spec(&kernel, &edited("demo", |s| s.maps[0].pinning = Pinning::None), &options()).unwrap();
+    let ids: Vec<u32> = onebpf::list(&*kernel, ObjectKind::Map).map(Result::unwrap).collect();
+    let ours: Vec<u32> = loaded.maps.values().map(|map| map.info().unwrap().id).collect();
+    assert!(ours.iter().all(|id| ids.contains(id)), "{ids:?} {ours:?}");
+}
+
+#[test]
+fn per_cpu_values_are_sized_by_the_kernel() {
+    let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::new().with_cpus(3));
+    let spec = edited("def_plain", |spec| {
+        for map in spec.maps.values_mut() {
+            map.kind = onebpf::object::MapType::from_name("percpu_array").unwrap();
+            (map.key.size, map.value.size, map.max_entries, map.flags) = (4, 12, 5, 0);
+        }
+    });
+    let loaded = load_spec(&kernel, &spec, &options()).unwrap();
+    let map = &loaded.maps[0];
+    assert_eq!(map.lookup(&[0; 4]).unwrap().unwrap().len(), 3 * 16);
+    assert_eq!(map.update(&[0; 4], &[0; 12], 0).unwrap_err().code(), "E0409");
+    let clone = map.try_clone().unwrap();
+    drop(loaded);
+    assert_eq!(clone.entries().unwrap().count(), clone.info().unwrap().max_entries as usize);
+}
