@@ -257,3 +257,16 @@ fn a_plan_for_another_host_reads_well() {
     let document = json(&format!("plan --json demo.o --facts {facts}"));
     assert!(document["steps"].as_array().is_some_and(|steps| steps.len() > 5));
 }
+
+#[test]
+fn the_page_of_kernels_agrees_with_the_program() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kernels.md");
+    let page = std::fs::read_to_string(page).expect("docs/kernels.md is there");
+    let rows: Vec<String> =
+        onebpf::sys::Feature::all().map(|feature| format!("| `{feature}` | {} |", feature.since())).collect();
+    let written: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), written.len());
+    for row in rows {
+        assert!(written.iter().any(|line| line.starts_with(&row)), "{row} is not in docs/kernels.md");
+    }
+}

@@ -6,55 +6,56 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Where the fixtures' objects are.
-pub fn objects() -> PathBuf {
+pub(crate) fn objects() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/obj")
 }
 
 /// The binary under test.
-pub fn onebpf() -> Command {
+pub(crate) fn onebpf() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onebpf"));
     command.current_dir(objects()).env("COLUMNS", "80").env_remove("NO_COLOR");
     command
 }
 
 /// Runs a line of words.
-pub fn run(line: &str) -> Output {
+pub(crate) fn run(line: &str) -> Output {
     onebpf().args(line.split_whitespace()).output().expect("the command starts")
 }
 
 /// Exit status.
-pub fn status(output: &Output) -> i32 {
+pub(crate) fn status(output: &Output) -> i32 {
     output.status.code().expect("it was not killed")
 }
 
 /// Standard output as text.
-pub fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("output is UTF-8")
 }
 
 /// Standard error as text.
-pub fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("messages are UTF-8")
 }
 
 /// The result of a run that succeeds.
-pub fn ok(line: &str) -> String {
+pub(crate) fn ok(line: &str) -> String {
     let output = run(line);
     assert_eq!(status(&output), 0, "{line}: {}", err(&output));
     out(&output)
 }
 
 /// The JSON document of a run, whatever its status.
-pub fn json(line: &str) -> Value {
+pub(crate) fn json(line: &str) -> Value {
     let output = run(line);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{line}: {error}: {}", err(&output)))
 }
 
 /// The names of all objects among the fixtures.
-pub fn all_objects() -> Vec<String> {
+pub(crate) fn all_objects() -> Vec<String> {
     let files = std::fs::read_dir(objects()).expect("fixtures are there");
     let names = files.map(|file| file.expect("readable").file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = names.filter(|name| name.ends_with(".o")).collect();
+    let mut names: Vec<String> =
+        names.filter(|name| Path::new(name).extension().is_some_and(|end| end == "o")).collect();
     names.sort();
     assert!(names.len() > 50, "few fixtures: {names:?}");
     names
