@@ -2,7 +2,7 @@
 
 use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo, ProgLoad,
-    ProgRun, ProgRunResult, Result, RouteReply,
+    ProgRun, ProgRunResult, RenameMode, Result, RouteReply,
 };
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -188,6 +188,27 @@ impl Kernel for Faulty {
     }
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
         self.pass(Op::ListDir)?.list_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
+        self.pass(Op::Rename)?.rename(from, to, mode)
+    }
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.pass(Op::HardLink)?.link(from, to)
+    }
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
+        self.pass(Op::Symlink)?.symlink(target, path)
+    }
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        self.pass(Op::ReadLink)?.read_link(path)
+    }
+    fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        self.pass(Op::MountBpffs)?.mount_bpffs(path)
+    }
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        self.pass(Op::ReadFile)?.read_file(path)
+    }
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.pass(Op::WriteFile)?.write_file(path, data)
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.pass(Op::IsBpffs)?.is_bpffs(path)

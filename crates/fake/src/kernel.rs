@@ -9,7 +9,7 @@ use crate::objects::{Body, Objects};
 use crate::prog::{Loaded, Prog};
 use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
-    ProgLoad, ProgRun, ProgRunResult, Release, Result, RouteReply,
+    ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
 };
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -106,6 +106,20 @@ impl FakeKernel {
     #[must_use]
     pub fn with_bpffs(self, path: impl AsRef<Path>) -> Self {
         self.lock().tree.mount(path.as_ref());
+        self
+    }
+
+    /// Takes the BPF filesystem at `path` away.
+    #[must_use]
+    pub fn without_bpffs(self, path: impl AsRef<Path>) -> Self {
+        self.lock().tree.unmount(path.as_ref());
+        self
+    }
+
+    /// Gives the host an ordinary file.
+    #[must_use]
+    pub fn with_file(self, path: impl AsRef<Path>, data: impl AsRef<[u8]>) -> Self {
+        self.lock().tree.give_file(path.as_ref(), data.as_ref());
         self
     }
 
@@ -298,7 +312,7 @@ impl Kernel for FakeKernel {
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo> {
         self.bpf(Op::MapInfo, |state| {
             let (_, id, map) = state.objects.map(map)?;
-            Ok(MapInfo { id, ..map.info.clone() })
+            Ok(MapInfo { id, ..map.info() })
         })
     }
 
@@ -367,6 +381,37 @@ impl Kernel for FakeKernel {
 
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
         self.file(Op::ListDir, |state| state.tree.list(path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
+        self.file(Op::Rename, |state| {
+            let exchange = state.config.at_least(5, 17);
+            state.tree.rename(from, to, mode, exchange)
+        })
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.file(Op::HardLink, |state| state.tree.link(from, to))
+    }
+
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
+        self.file(Op::Symlink, |state| state.tree.symlink(target, path))
+    }
+
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        self.file(Op::ReadLink, |state| state.tree.read_link(path))
+    }
+
+    fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        self.bpf(Op::MountBpffs, |state| state.tree.mount_bpffs(path))
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        self.file(Op::ReadFile, |state| state.tree.read_file(path))
+    }
+
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.file(Op::WriteFile, |state| state.tree.write_file(path, data))
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool> {

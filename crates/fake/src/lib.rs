@@ -58,7 +58,7 @@
 //! - **Releases**: [`FakeKernel::linux`] takes map types, flags, program types, attributes, names and every
 //!   [`Feature`](onebpf_sys::Feature) from tables; RLIMIT_MEMLOCK bites before 5.11. Rows are held against the
 //!   running kernel by tests where it can prove them.
-//! - **Files**: a tree of directories with BPF filesystems and pins.
+//! - **Files**: a tree of directories with BPF filesystems, pins, symbolic links and ordinary files.
 //!
 //! It is deterministic, and may be used from several threads at once. It needs Linux with /proc: objects are
 //! pipes, so that fds of the fake are real fds. One thing to know: a process that is being spawned holds

@@ -17,6 +17,8 @@ pub struct Live {
     pub pins: Vec<PathBuf>,
     /// Directories made by `mkdir`.
     pub dirs: Vec<PathBuf>,
+    /// Symbolic links, and files that were written.
+    pub files: Vec<PathBuf>,
 }
 
 impl Live {
@@ -29,6 +31,7 @@ impl Live {
         let mut live = Self {
             pins: tree.pins().map(|(path, _)| path.to_owned()).collect(),
             dirs: tree.dirs().map(PathBuf::from).collect(),
+            files: tree.others().map(PathBuf::from).collect(),
             ..Self::default()
         };
         for (_, object) in objects.iter() {

@@ -47,6 +47,11 @@ impl Map {
         self.info.map_type == since::ARRAY
     }
 
+    /// What the kernel would say of it, but for the id.
+    pub(crate) fn info(&self) -> MapInfo {
+        MapInfo { owner_prog_type: self.owner, owner_jited: self.owner.map(|_| true), ..self.info.clone() }
+    }
+
     pub(crate) fn references(&self) -> Vec<Serial> {
         let slots = self.values.values().filter_map(|value| match value {
             Value::Object(serial, _) => Some(*serial),

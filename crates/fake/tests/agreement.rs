@@ -463,6 +463,48 @@ fn file_script(kernel: &dyn Kernel, root: &Path) -> Answers {
     ask("rmdir", kernel.rmdir(&at("dir")).map(done));
     ask("rmdir again", kernel.rmdir(&at("dir")).map(done));
     ask("rmdir the mount point", kernel.rmdir(root).map(done));
+    out.extend(name_script(kernel, root));
+    out
+}
+
+fn name_script(kernel: &dyn Kernel, root: &Path) -> Answers {
+    use onebpf_sys::RenameMode::{Exchange, NoReplace, Replace};
+    let map = map(kernel, "map");
+    let at = |name: &str| root.join(name);
+    let mut out = Vec::new();
+    let mut ask = |what: &str, result: onebpf_sys::Result<()>| out.push(note(what, result));
+    for name in ["a", "b"] {
+        ask("pin", kernel.pin(map.as_fd(), &at(name)));
+    }
+    ask("rename nothing", kernel.rename(&at("none"), &at("a"), Replace));
+    ask("rename to a taken name", kernel.rename(&at("a"), &at("b"), NoReplace));
+    ask("rename to a name with a dot", kernel.rename(&at("a"), &at("a.b"), Replace));
+    ask("rename to elsewhere", kernel.rename(&at("a"), Path::new("/sys/onebpf"), Replace));
+    ask("exchange with nothing", kernel.rename(&at("a"), &at("none"), Exchange));
+    ask("exchange", kernel.rename(&at("a"), &at("b"), Exchange));
+    ask("rename to a free name", kernel.rename(&at("a"), &at("c"), NoReplace));
+    ask("open the old name", kernel.open_pin(&at("a")).map(drop));
+    ask("rename over", kernel.rename(&at("c"), &at("b"), Replace));
+    ask("open the new name", kernel.open_pin(&at("b")).map(drop));
+    ask("link", kernel.link(&at("b"), &at("a")));
+    ask("link to a taken name", kernel.link(&at("b"), &at("a")));
+    ask("link nothing", kernel.link(&at("none"), &at("c")));
+    ask("symlink", kernel.symlink(&at("b"), &at("s")));
+    ask("symlink at a taken name", kernel.symlink(&at("b"), &at("s")));
+    ask("symlink with a dot", kernel.symlink(&at("b"), &at("s.s")));
+    ask("open through it", kernel.open_pin(&at("s")).map(drop));
+    ask("read it", kernel.read_link(&at("s")).map(|to| assert_eq!(to, at("b"))));
+    ask("read a pin as a link", kernel.read_link(&at("b")).map(drop));
+    ask("read no link", kernel.read_link(&at("none")).map(drop));
+    ask("mkdir", kernel.mkdir(&at("d")));
+    ask("symlink to it", kernel.symlink(&at("d"), &at("l")));
+    ask("pin through it", kernel.pin(map.as_fd(), &at("l/m")));
+    ask("open what it is", kernel.open_pin(&at("d/m")).map(drop));
+    ask("write a file", kernel.write_file(&at("file"), b"text"));
+    for name in ["l/m", "l", "s", "a", "b"] {
+        ask(&format!("unlink {name}"), kernel.unlink(&at(name)));
+    }
+    ask("rmdir", kernel.rmdir(&at("d")));
     out
 }
 

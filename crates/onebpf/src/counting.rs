@@ -2,7 +2,7 @@
 
 use onebpf_sys::{
     BtfInfo, BtfLoad, Host, Kernel, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
-    ProgRunResult, Result, RouteReply,
+    ProgRunResult, RenameMode, Result, RouteReply,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -120,6 +120,27 @@ impl Kernel for Counting {
     }
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
         self.count(|k| k.list_dir(path))
+    }
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
+        self.count(|k| k.rename(from, to, mode))
+    }
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.count(|k| k.link(from, to))
+    }
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
+        self.count(|k| k.symlink(target, path))
+    }
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        self.count(|k| k.read_link(path))
+    }
+    fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        self.count(|k| k.mount_bpffs(path))
+    }
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        self.count(|k| k.read_file(path))
+    }
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.count(|k| k.write_file(path, data))
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.count(|k| k.is_bpffs(path))

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::types::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    RouteReply,
+    RenameMode, RouteReply,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,22 @@ pub trait Kernel: Send + Sync {
     fn rmdir(&self, path: &Path) -> Result<()>;
     /// The names in a directory, sorted.
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>>;
+    /// Gives what is at `from` the name `to`, at once: nobody sees a moment between. EEXIST: `to` is taken
+    /// and is to be kept. EINVAL: this kernel's BPF filesystem does not know the mode.
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()>;
+    /// Gives what is at `from` one more name (a hard link). EEXIST: the name is taken.
+    fn link(&self, from: &Path, to: &Path) -> Result<()>;
+    /// Makes `path` a symbolic link to `target`. EEXIST: something has that name.
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()>;
+    /// Where a symbolic link leads. EINVAL: `path` is something else. ENOENT: nothing is there.
+    fn read_link(&self, path: &Path) -> Result<PathBuf>;
+    /// Mounts a new BPF filesystem, root's alone (mode 0700), on a directory.
+    fn mount_bpffs(&self, path: &Path) -> Result<()>;
+    /// The bytes of an ordinary file; EFBIG beyond 16 MiB.
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>>;
+    /// Puts an ordinary file in place, mode 0600: whoever looks, also after a crash, sees the old contents or
+    /// the new, whole (written beside it, synced, renamed over it).
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()>;
     /// Whether `path` lies on a BPF filesystem. ENOENT if there is no such file.
     fn is_bpffs(&self, path: &Path) -> Result<bool>;
 

@@ -17,6 +17,18 @@ pub enum ObjectKind {
     Btf,
 }
 
+/// What a rename does with what has the new name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RenameMode {
+    /// It loses its name.
+    Replace,
+    /// It stays, and the rename fails (`RENAME_NOREPLACE`; on bpffs since Linux 4.9).
+    NoReplace,
+    /// The two swap names (`RENAME_EXCHANGE`; on bpffs since Linux 5.17).
+    Exchange,
+}
+
 /// `BPF_MAP_CREATE`. Numbers are the kernel's; zero means "not given".
 #[derive(Clone, Debug, Default)]
 pub struct MapCreate<'a> {
@@ -166,6 +178,12 @@ pub struct MapInfo {
     pub extra: u64,
     /// Whether user space can no longer write (from /proc/self/fdinfo).
     pub frozen: bool,
+    /// Of a program array that has held a program: the type that its programs have (from /proc/self/fdinfo).
+    #[serde(default)]
+    pub owner_prog_type: Option<u32>,
+    /// Of such an array: whether its programs are compiled to machine code.
+    #[serde(default)]
+    pub owner_jited: Option<bool>,
 }
 
 impl MapInfo {

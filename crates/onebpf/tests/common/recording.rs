@@ -3,7 +3,7 @@
 use onebpf::Kernel;
 use onebpf::sys::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    Result, RouteReply,
+    RenameMode, Result, RouteReply,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,27 @@ impl Kernel for Recording {
     }
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
         self.inner.list_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
+        self.inner.rename(from, to, mode)
+    }
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.inner.link(from, to)
+    }
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
+        self.inner.symlink(target, path)
+    }
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        self.inner.read_link(path)
+    }
+    fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        self.inner.mount_bpffs(path)
+    }
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        self.inner.read_file(path)
+    }
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.inner.write_file(path, data)
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.inner.is_bpffs(path)

@@ -39,6 +39,11 @@ pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>, Errno> {
     Ok(names)
 }
 
+pub(super) fn mount(path: &Path) -> Result<(), Errno> {
+    let flags = rustix::mount::MountFlags::empty();
+    Ok(rustix::mount::mount("bpf", path, "bpf", flags, Some(c"mode=0700"))?)
+}
+
 pub(super) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
     Ok(rustix::fs::statfs(path)?.f_type as u32 == MAGIC)
 }

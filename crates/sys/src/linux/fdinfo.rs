@@ -45,6 +45,9 @@ fn parse_map(text: &str) -> Option<MapInfo> {
             "map_flags" => info.flags = value as u32,
             "map_extra" => info.extra = value,
             "map_id" => info.id = value as u32,
+            // Printed once the array has an owner (Linux 4.10, 5.10).
+            "owner_prog_type" => info.owner_prog_type = Some(value as u32),
+            "owner_jited" => info.owner_jited = Some(value != 0),
             "frozen" => info.frozen = value != 0,
             _ => {}
         }
@@ -70,6 +73,14 @@ mod tests {
         let info = parse_map(text).expect("a map");
         assert_eq!((info.map_type, info.key_size, info.value_size, info.max_entries), (2, 4, 16, 1));
         assert_eq!((info.flags, info.id, info.frozen), (0x480, 7, true));
+    }
+
+    #[test]
+    fn reads_the_owner_of_a_program_array() {
+        let text = "map_type:\t3\nkey_size:\t4\nvalue_size:\t4\nmax_entries:\t8\nmap_flags:\t0x0\n\
+                    owner_prog_type:\t6\nowner_jited:\t1\n";
+        let info = parse_map(text).expect("a map");
+        assert_eq!((info.owner_prog_type, info.owner_jited), (Some(6), Some(true)));
     }
 
     #[test]

@@ -10,10 +10,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub(super) fn map(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
     fdinfo::expect(fd, ObjectKind::Map)?;
     let proc = fdinfo::map(fd)?;
-    Ok(MapInfo { frozen: proc.frozen, ..map_sizes(fd)? })
+    Ok(MapInfo {
+        frozen: proc.frozen,
+        owner_prog_type: proc.owner_prog_type,
+        owner_jited: proc.owner_jited,
+        ..map_sizes(fd)?
+    })
 }
 
-/// [`map`] without `frozen`: one syscall. The answer is nonsense, though harmless, for an fd that is not a
+/// [`map`] without what only /proc tells: one syscall. The answer is nonsense, though harmless, for an fd that is not a
 /// map's: the caller's next bpf(2) call refuses it.
 pub(super) fn map_sizes(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
     let mut raw = RawMapInfo::default();
@@ -35,7 +40,7 @@ pub(super) fn map_sizes(fd: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
         btf_key_type: raw.btf_key_type_id,
         btf_value_type: raw.btf_value_type_id,
         extra: raw.map_extra,
-        frozen: false,
+        ..MapInfo::default()
     })
 }
 

@@ -4,6 +4,7 @@ mod bpf;
 mod bpffs;
 mod btf;
 mod fdinfo;
+mod files;
 mod host;
 mod info;
 mod map;
@@ -13,7 +14,7 @@ mod route;
 
 use crate::types::{
     BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    RouteReply,
+    RenameMode, RouteReply,
 };
 use crate::{Errno, Error, Kernel, Op, Result};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -107,6 +108,27 @@ impl Kernel for Linux {
     }
     fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
         bpffs::list(path).op(Op::ListDir)
+    }
+    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
+        files::rename(from, to, mode).op(Op::Rename)
+    }
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        rustix::fs::link(from, to).op(Op::HardLink)
+    }
+    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
+        rustix::fs::symlink(target, path).op(Op::Symlink)
+    }
+    fn read_link(&self, path: &Path) -> Result<PathBuf> {
+        std::fs::read_link(path).op(Op::ReadLink)
+    }
+    fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        bpffs::mount(path).op(Op::MountBpffs)
+    }
+    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
+        files::read(path).op(Op::ReadFile)
+    }
+    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
+        files::write(path, data).op(Op::WriteFile)
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         bpffs::is_bpffs(path).op(Op::IsBpffs)

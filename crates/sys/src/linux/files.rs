@@ -1,0 +1,55 @@
+//! Names and ordinary files.
+
+use crate::{Errno, RenameMode};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// No file that onebpf reads through [`Kernel`](crate::Kernel) is near as long.
+const LONGEST: u64 = 16 << 20;
+
+pub(super) fn rename(from: &Path, to: &Path, mode: RenameMode) -> Result<(), Errno> {
+    let flags = match mode {
+        RenameMode::Replace => RenameFlags::empty(),
+        RenameMode::NoReplace => RenameFlags::NOREPLACE,
+        RenameMode::Exchange => RenameFlags::EXCHANGE,
+    };
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, flags)?)
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Errno> {
+    let mut data = Vec::new();
+    File::open(path)?.take(LONGEST + 1).read_to_end(&mut data)?;
+    if data.len() as u64 > LONGEST { Err(Errno(libc::EFBIG)) } else { Ok(data) }
+}
+
+pub(super) fn write(path: &Path, data: &[u8]) -> Result<(), Errno> {
+    let beside = beside(path)?;
+    let result = write_new(&beside, data).and_then(|()| Ok(rustix::fs::rename(&beside, path)?));
+    if result.is_err() {
+        let _ = rustix::fs::unlink(&beside);
+        return result;
+    }
+    // The new name, too, is on disk only when its directory is.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(File::open(dir)?.sync_all()?)
+}
+
+fn write_new(path: &Path, data: &[u8]) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(data)?;
+    Ok(file.sync_all()?)
+}
+
+/// A name in the same directory that nobody else uses: process and counter.
+fn beside(path: &Path) -> Result<PathBuf, Errno> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    let mut new = std::ffi::OsString::from(".");
+    new.push(name);
+    new.push(format!(".{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    Ok(path.with_file_name(new))
+}
