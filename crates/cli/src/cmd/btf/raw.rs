@@ -3,7 +3,7 @@
 use crate::exit::{Failure, Outcome};
 use crate::out::Out;
 use crate::report::of_btf;
-use onebpf::btf::{Btf, Def, FuncLinkage, IntEncoding, Type, VarLinkage};
+use onebpf::btf::{Btf, Def, FuncLinkage, IntEncoding, Kind, Type, VarLinkage};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 pub(super) fn print(btf: &Btf, out: &mut Out) -> Outcome {
     for ty in btf.types() {
         let ty = ty.map_err(|error| Failure::from(of_btf(&error)))?;
-        out.line(text(&ty))?;
+        out.line(text(btf, &ty))?;
     }
     Ok(())
 }
@@ -21,12 +21,12 @@ pub(super) fn json(btf: &Btf, out: &mut Out) -> Outcome {
     let mut types = Vec::new();
     for ty in btf.types() {
         let ty = ty.map_err(|error| Failure::from(of_btf(&error)))?;
-        types.push(json!({ "id": ty.id.0, "kind": ty.kind.name(), "name": ty.name, "text": text(&ty) }));
+        types.push(json!({ "id": ty.id.0, "kind": ty.kind.name(), "name": ty.name, "text": text(btf, &ty) }));
     }
     out.json(&json!({ "types": Value::Array(types) }))
 }
 
-fn text(ty: &Type<'_>) -> String {
+fn text(btf: &Btf, ty: &Type<'_>) -> String {
     let name = if ty.name.is_empty() { "(anon)" } else { ty.name };
     let mut text = format!("{} {} '{name}'", ty.id, ty.kind);
     let written = match ty.def {
@@ -59,8 +59,15 @@ fn text(ty: &Type<'_>) -> String {
         }
         Def::Enum { size, signed, values } | Def::Enum64 { size, signed, values } => {
             let encoding = if signed { "SIGNED" } else { "UNSIGNED" };
+            let suffix = match (ty.kind, signed) {
+                (Kind::Enum64, true) => "LL",
+                (Kind::Enum64, false) => "ULL",
+                _ => "",
+            };
             let _ = write!(text, " encoding={encoding} size={size} vlen={}", values.len());
-            values.into_iter().try_for_each(|value| write!(text, "\n\t'{}' val={}", value.name, value.value))
+            values
+                .into_iter()
+                .try_for_each(|value| write!(text, "\n\t'{}' val={}{suffix}", value.name, value.value))
         }
         Def::Fwd { union } => write!(text, " fwd_kind={}", if union { "union" } else { "struct" }),
         Def::Func { proto, linkage } => {
@@ -77,7 +84,8 @@ fn text(ty: &Type<'_>) -> String {
         Def::Datasec { size, vars } => {
             let _ = write!(text, " size={size} vlen={}", vars.len());
             vars.into_iter().try_for_each(|var| {
-                write!(text, "\n\ttype_id={} offset={} size={}", var.ty.0, var.offset, var.size)
+                write!(text, "\n\ttype_id={} offset={} size={}", var.ty.0, var.offset, var.size)?;
+                btf.get(var.ty).map_or(Ok(()), |ty| write!(text, " ({} '{}')", ty.kind, ty.name))
             })
         }
         Def::Float { size } => write!(text, " size={size}"),
