@@ -10,7 +10,7 @@ use onebpf::{Facts, Options, ParseOptions, parse, plan};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const DEFAULT: u64 = 20_000;
+const DEFAULT: u64 = 100_000;
 /// What the process may grow by: one allocation of 64 MiB on top of what one case otherwise needs.
 const HEADROOM: u64 = (64 + 32) << 20;
 const LONGEST: Duration = Duration::from_secs(1);
