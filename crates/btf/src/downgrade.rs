@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::error::Result;
-use crate::types::{FuncLinkage, IntEncoding};
+use crate::read::types::{FuncLinkage, IntEncoding};
 use crate::write::{Builder, OwnedDef, OwnedEnumValue, OwnedMember, OwnedType};
 use crate::{Btf, Kind, TypeId};
 

@@ -2,7 +2,7 @@
 //! ELF file know.
 
 use crate::error::{Error, Result, What};
-use crate::types::{FuncLinkage, IntEncoding, Secinfo, VarLinkage};
+use crate::read::types::{FuncLinkage, IntEncoding, Secinfo, VarLinkage};
 use crate::write::{Builder, OwnedDef, OwnedType};
 use crate::{Kind, TypeId};
 

@@ -28,15 +28,12 @@ mod downgrade;
 mod error;
 pub mod ext;
 mod fixup;
-mod index;
 mod kind;
 mod read;
 mod render;
-mod types;
 mod validate;
 mod value;
 mod value_show;
-mod walk;
 mod write;
 
 use std::fmt;
@@ -51,11 +48,11 @@ pub use ext::{
 pub use fixup::{VarSymbol, fix_datasecs, fix_externs, fix_functions};
 pub use kind::Kind;
 pub use read::Btf;
-pub use render::DefinitionStyle;
-pub use types::{
+pub use read::types::{
     Def, Element, EnumValue, EnumValues, FuncLinkage, IntEncoding, List, Member, Members, Param, Params,
     Secinfo, Secinfos, Type, VarLinkage,
 };
+pub use render::DefinitionStyle;
 pub use value::{Value, ValueStyle};
 pub use write::{Builder, OwnedDef, OwnedEnumValue, OwnedMember, OwnedParam, OwnedType};
 

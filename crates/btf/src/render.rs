@@ -2,8 +2,8 @@
 //! order is another matter.
 
 use crate::error::{Error, Result, What};
-use crate::types::{Def, EnumValues, FuncLinkage, Members, Params, Type, VarLinkage};
-use crate::walk::MAX_DEPTH;
+use crate::read::types::{Def, EnumValues, FuncLinkage, Members, Params, Type, VarLinkage};
+use crate::read::walk::MAX_DEPTH;
 use crate::{Btf, TypeId};
 
 /// Text that one type may give: a blob of a few KiB can describe a declaration that would not fit in memory.

@@ -1,7 +1,7 @@
 //! Full structural validation: everything that a reader may rely on, for every type.
 
 use crate::error::{Error, Result, What};
-use crate::types::{Def, Look, Member, Members, Secinfos, Type};
+use crate::read::types::{Def, Look, Member, Members, Secinfos, Type};
 use crate::{Btf, Kind, TypeId};
 
 /// Sizes of FLOAT in bytes (kernel `btf_float_check_meta`).

@@ -2,8 +2,8 @@
 
 use crate::bytes::slice_at;
 use crate::error::{Error, Result, What};
-use crate::types::{Def, EnumValues, IntEncoding, Members, Secinfos, Type};
-use crate::walk::MAX_DEPTH;
+use crate::read::types::{Def, EnumValues, IntEncoding, Members, Secinfos, Type};
+use crate::read::walk::MAX_DEPTH;
 use crate::{Btf, Endian, TypeId};
 
 /// A value, read by its type. `Display` writes it as a C initialiser, `Serialize` as JSON would have it.

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use crate::bytes::Endian;
 use crate::error::{Error, Result, What};
+use crate::read::types::{Def, FuncLinkage, IntEncoding, Secinfo, Type, VarLinkage};
 use crate::read::{HEADER_LEN, MAGIC};
-use crate::types::{Def, FuncLinkage, IntEncoding, Secinfo, Type, VarLinkage};
 use crate::{Btf, Kind, TypeId};
 
 /// `BTF_MAX_VLEN`; Linux before 7.2 takes 0xffff.

@@ -1,7 +1,7 @@
 //! Following types: through modifiers, to sizes and alignments. Every walk is bounded.
 
 use crate::error::{Error, Result, What};
-use crate::types::{Def, Look, Members, Type};
+use crate::read::types::{Def, Look, Members, Type};
 use crate::{Btf, TypeId};
 
 /// Links that are followed before a chain counts as circular (libbpf `MAX_RESOLVE_DEPTH`).

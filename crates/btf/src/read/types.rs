@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::bytes::{Endian, slice_at, u32_at};
 use crate::error::{Error, Result, What};
-use crate::index::TYPE_LEN;
+use crate::read::index::TYPE_LEN;
 use crate::{Btf, Kind, TypeId};
 
 /// One type, borrowed from its [`Btf`].

@@ -1,5 +1,9 @@
 //! `Btf`: a parsed header over borrowed bytes, and the questions one can ask it.
 
+pub(crate) mod index;
+pub(crate) mod types;
+pub(crate) mod walk;
+
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::fmt;
@@ -8,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::bytes::{Endian, u16_at, u32_at};
 use crate::error::{Error, Result, What};
-use crate::index::{Names, Offsets};
-use crate::types::{Look, Type, decode};
+use crate::read::index::{Names, Offsets};
+use crate::read::types::{Look, Type, decode};
 use crate::{Buffer, Kind, TypeId};
 
 /// `BTF_MAGIC`.
