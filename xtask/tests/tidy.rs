@@ -29,7 +29,10 @@ const DEPENDS: &[(&str, &[&str])] = &[
 const SILENT: &[(&str, &[&str])] = &[
     ("crates/btf/src/", &["fs", "env", "Instant", "SystemTime", "println", "eprintln", "object", "elf"]),
     ("crates/object/src/", &["fs", "env", "Instant", "SystemTime", "println", "eprintln", "onebpf_sys"]),
-    ("crates/onebpf/src/plan", &["fs", "env", "Instant", "SystemTime", "Kernel", "Linux", "observe", "apply", "println"]),
+    (
+        "crates/onebpf/src/plan",
+        &["fs", "env", "Instant", "SystemTime", "Kernel", "Linux", "observe", "apply", "println"],
+    ),
 ];
 
 /// The map dialects: siblings that do not see each other.
@@ -81,7 +84,8 @@ fn every_crate_forbids_unsafe() {
             if !root().join(&path).exists() || krate == "oracle" {
                 continue;
             }
-            let wanted = if krate == "crates/sys" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+            let wanted =
+                if krate == "crates/sys" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
             assert!(Source::read(&path).text.contains(wanted), "{path} lacks {wanted}");
         }
     }
@@ -117,7 +121,9 @@ fn modules_import_without_cycles() {
     let cycles: Vec<String> = crates()
         .iter()
         .filter(|krate| *krate != "oracle")
-        .filter_map(|krate| Some(format!("{krate}: {}", find_cycle(&source::module_graph(krate))?.join(" -> "))))
+        .filter_map(|krate| {
+            Some(format!("{krate}: {}", find_cycle(&source::module_graph(krate))?.join(" -> ")))
+        })
         .collect();
     assert!(cycles.is_empty(), "modules import each other:\n{}", cycles.join("\n"));
 }
@@ -154,7 +160,9 @@ fn every_error_code_is_explained_and_triggered() {
     let codes = source::error_codes();
     let pages: BTreeSet<String> = fs::read_dir(root().join("docs/errors"))
         .expect("docs/errors")
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok()?.strip_suffix(".md").map(str::to_owned))
+        .filter_map(|entry| {
+            entry.ok()?.file_name().into_string().ok()?.strip_suffix(".md").map(str::to_owned)
+        })
         .filter(|name| source::is_code(name))
         .collect();
     let listed: BTreeSet<String> = codes.keys().cloned().collect();
@@ -167,7 +175,11 @@ fn every_error_code_is_explained_and_triggered() {
 #[test]
 fn changelog_names_this_version() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("CHANGELOG.md");
-    assert!(text.contains(env!("CARGO_PKG_VERSION")), "CHANGELOG.md has no entry for {}", env!("CARGO_PKG_VERSION"));
+    assert!(
+        text.contains(env!("CARGO_PKG_VERSION")),
+        "CHANGELOG.md has no entry for {}",
+        env!("CARGO_PKG_VERSION")
+    );
 }
 
 fn find_cycle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {

@@ -194,7 +194,7 @@ fn sections_say_what_programs_are() {
     assert_eq!(program("p_xdp").attach.name(), Some("xdp"));
     let optional = fixture("prog_optional.o");
     assert!(!optional.programs["refused"].autoload && optional.programs["accepted"].autoload);
-    assert_eq!(optional.programs["refused"].section, "?tc");
+    assert_eq!(optional.programs["refused"].section, "tc");
     assert_eq!(optional.programs["refused"].kind, ProgramType::SCHED_CLS);
     let tail = fixture("elf_tail.o");
     assert!(tail.programs.values().any(|program| program.tail.is_some()));

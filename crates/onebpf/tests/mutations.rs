@@ -35,7 +35,12 @@ fn mutated_objects_are_refused_or_planned() {
         assert!(took < LONGEST, "case {case} ({name}) took {took:?}");
         slowest = slowest.max((took, case));
     }
-    println!("{} cases: {parsed} parsed, {planned} planned, slowest {:?} (case {})", range.count(), slowest.0, slowest.1);
+    println!(
+        "{} cases: {parsed} parsed, {planned} planned, slowest {:?} (case {})",
+        range.count(),
+        slowest.0,
+        slowest.1
+    );
 }
 
 /// Parses, and plans with nothing known of the host; whether each succeeded.

@@ -8,17 +8,15 @@ use crate::{AttachType, FuncId, Function, Linkage, ProgramSpec, ProgramType, Res
 use indexmap::IndexMap;
 use indexmap::map::Entry;
 
-/// Where subprograms live; libbpf takes nothing here for a program.
+/// Where subprograms live: nothing here is a program, whatever else there is (libbpf's `prog_is_subprog`).
 const SUBPROGRAMS: &str = ".text";
 
 /// The entry points: every function of a section other than `.text` that is not static. (libbpf refuses an object with
-/// static ones there; here they are functions to be called.) `.text` counts only if there is no other code.
+/// static ones there; here they are functions to be called.)
 pub(super) fn points(code: &Code) -> Result<IndexMap<String, ProgramSpec>> {
-    let is_entry = |f: &Function| f.linkage != Linkage::Static;
-    let only_text = !code.functions.iter().any(|f| is_entry(f) && f.section != SUBPROGRAMS);
     let mut programs = IndexMap::new();
     for (index, function) in code.functions.iter().enumerate() {
-        if !is_entry(function) || (function.section == SUBPROGRAMS && !only_text) {
+        if function.linkage == Linkage::Static || function.section == SUBPROGRAMS {
             continue;
         }
         match programs.entry(function.name.clone()) {
@@ -34,16 +32,20 @@ pub(super) fn points(code: &Code) -> Result<IndexMap<String, ProgramSpec>> {
 }
 
 fn program(id: FuncId, function: &Function) -> ProgramSpec {
-    let rule = SectionRule::find(&function.section);
+    let (section, autoload) = match function.section.strip_prefix('?') {
+        Some(section) => (section, false),
+        None => (function.section.as_str(), true),
+    };
+    let rule = SectionRule::find(section);
     ProgramSpec {
         name: function.name.clone(),
-        section: function.section.clone(),
+        section: section.to_owned(),
         function: id,
         kind: rule.map_or(ProgramType::UNSPEC, |(rule, _)| rule.kind),
         attach: rule.map_or(AttachType(0), |(rule, _)| rule.attach),
         attach_target: rule.and_then(|(_, target)| target).map(str::to_owned),
         flags: rule.map_or(0, |(rule, _)| rule.program_flags()),
-        autoload: !function.section.starts_with('?'),
-        tail: maps::tail_section(&function.section),
+        autoload,
+        tail: maps::tail_section(section),
     }
 }

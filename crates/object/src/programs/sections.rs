@@ -33,9 +33,8 @@ pub struct SectionRule {
 }
 
 impl SectionRule {
-    /// The first rule for a section, a leading `?` aside, and what follows the `/` if the rule leaves that open.
+    /// The first rule for a section's name without a leading `?`, and what follows the `/` if the rule leaves that open.
     pub fn find(section: &str) -> Option<(&'static SectionRule, Option<&str>)> {
-        let section = section.strip_prefix('?').unwrap_or(section);
         let (rule, rest) = SECTIONS.iter().find_map(|rule| Some((rule, rule.matches(section)?)))?;
         Some((rule, rest.strip_prefix('/')))
     }
@@ -200,7 +199,7 @@ mod tests {
         let kind = |section| SectionRule::find(section).map(|(rule, target)| (rule.kind, target));
         assert_eq!(kind("kprobe"), Some((P::KPROBE, None)));
         assert_eq!(kind("kprobe/do_exit"), Some((P::KPROBE, Some("do_exit"))));
-        assert_eq!(kind("?tp/sched/sched_switch"), Some((P::TRACEPOINT, Some("sched/sched_switch"))));
+        assert_eq!(kind("tp/sched/sched_switch"), Some((P::TRACEPOINT, Some("sched/sched_switch"))));
         assert_eq!(kind("kprobes"), None);
         assert_eq!(kind("xdp"), Some((P::XDP, None)));
         assert_eq!(kind("xdp/devmap"), Some((P::XDP, None)));

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct ProgramSpec {
     /// Symbol name.
     pub name: String,
-    /// Section name as the file has it, with a leading `?` if there is one.
+    /// Section name, without the leading `?` that says "not by default" (see `autoload`).
     pub section: String,
     /// Its code, in [`Spec::functions`](super::Spec::functions).
     pub function: FuncId,

@@ -35,19 +35,16 @@ pub(crate) fn select<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a Pr
         }
     }
     for section in &options.sections {
-        if !all().any(|program| in_section(program, section)) {
+        if !all().any(|program| program.section == section.trim_start_matches('?')) {
             let sections: BTreeSet<&String> = all().map(|program| &program.section).collect();
             return Err(unknown("program in section", section, sections.into_iter()));
         }
     }
     let wanted = |program: &&ProgramSpec| {
-        options.programs.contains(&program.name) || options.sections.iter().any(|s| in_section(program, s))
+        options.programs.contains(&program.name)
+            || options.sections.iter().any(|section| section.trim_start_matches('?') == program.section)
     };
     Ok(all().filter(wanted).collect())
-}
-
-fn in_section(program: &ProgramSpec, section: &str) -> bool {
-    program.section == section || program.section.strip_prefix('?') == Some(section)
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Error {
