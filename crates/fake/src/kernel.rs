@@ -1,12 +1,12 @@
 //! The kernel itself: one lock, one method per operation.
 
 use crate::bpffs::Tree;
-use crate::btf::Btf;
 use crate::config::{Config, Rejection};
 use crate::live::Live;
-use crate::map::{Fit, Map};
+use crate::objects::btf::Btf;
+use crate::objects::map::{Fit, Map};
+use crate::objects::prog::{Loaded, Prog};
 use crate::objects::{Body, Objects};
-use crate::prog::{Loaded, Prog};
 use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
     ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,

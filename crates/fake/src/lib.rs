@@ -65,19 +65,16 @@
 //! copies of all fds until it has called exec, so look at [`FakeKernel::live`] when no other thread spawns one.
 
 mod bpffs;
-mod btf;
 mod config;
 mod faults;
 mod handle;
 mod kernel;
 mod live;
 mod log;
-mod map;
 mod objects;
-mod prog;
 mod since;
 
 pub use faults::Faulty;
 pub use kernel::FakeKernel;
 pub use live::Live;
-pub use prog::Loaded;
+pub use objects::prog::Loaded;

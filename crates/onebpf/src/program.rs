@@ -1,6 +1,5 @@
 //! A program in the kernel.
 
-use crate::apply::LoadedProgram;
 use crate::error::{Code, Error, Result};
 use crate::plan::LoadProgram;
 use onebpf_sys::{Kernel, ObjectKind, ProgInfo, ProgRun, ProgRunResult};
@@ -18,6 +17,16 @@ pub struct Program {
     pinned: Option<PathBuf>,
     load_time: Duration,
     log: Option<String>,
+}
+
+/// What loading a program gave.
+#[derive(Debug)]
+pub(crate) struct LoadedProgram {
+    pub(crate) fd: OwnedFd,
+    /// Time spent in the kernel.
+    pub(crate) took: Duration,
+    /// The verifier's log, if it was asked for.
+    pub(crate) log: Option<String>,
 }
 
 impl Program {

@@ -25,7 +25,6 @@ mod features;
 mod kernel;
 #[allow(unsafe_code)]
 mod linux;
-mod probes;
 mod types;
 #[allow(missing_docs, unreachable_pub)]
 mod uapi;

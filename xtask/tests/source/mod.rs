@@ -88,8 +88,8 @@ impl Source {
 /// Which top-level module of a crate uses which. Names that the crate root re-exports count for the module
 /// that defines them; what the root itself defines is everybody's.
 pub fn module_graph(krate: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let inside: Vec<Source> =
-        sources().into_iter().filter(|s| s.path.starts_with(&format!("{krate}/src/"))).collect();
+    let mut inside = sources();
+    inside.retain(|s| s.path.starts_with(&format!("{krate}/src/")) && !s.path.ends_with("/tests.rs"));
     let modules: BTreeSet<String> = inside.iter().filter_map(|s| s.module().first().cloned()).collect();
     let exported = re_exports(&inside, &modules);
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 use super::{refused, with_log};
 use crate::error::Result;
 use crate::plan::{LoadProgram, Plan};
+use crate::program::LoadedProgram;
 use onebpf_btf::{Endian, write_records};
 use onebpf_sys::{Errno, Kernel, Log, ProgLoad};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -19,16 +20,6 @@ pub(super) struct Task<'a> {
     pub(super) insns: Vec<u8>,
     /// The BTF, if there is any after all.
     pub(super) btf: Option<BorrowedFd<'a>>,
-}
-
-/// A program in the kernel.
-#[derive(Debug)]
-pub(crate) struct LoadedProgram {
-    pub(crate) fd: OwnedFd,
-    /// Time spent in the kernel.
-    pub(crate) took: Duration,
-    /// The verifier's log, if it was asked for.
-    pub(crate) log: Option<String>,
 }
 
 /// Loads all, or reports the first error in program order.

@@ -1,6 +1,8 @@
 //! What a kernel can do, asked by trying, never by comparing version numbers.
 
-use crate::{Kernel, probes};
+mod probes;
+
+use crate::Kernel;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;

@@ -1,9 +1,13 @@
 //! All that lives in the kernel, and what keeps it alive.
 
-use crate::btf::Btf;
+pub(crate) mod btf;
+pub(crate) mod map;
+pub(crate) mod prog;
+
 use crate::handle::{Handle, Identity, held};
-use crate::map::Map;
-use crate::prog::Prog;
+use crate::objects::btf::Btf;
+use crate::objects::map::Map;
+use crate::objects::prog::Prog;
 use onebpf_sys::{Errno, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};

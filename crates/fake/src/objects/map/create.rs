@@ -1,8 +1,8 @@
 //! What maps may be created.
 
 use super::{Map, Template};
-use crate::btf::{DATASEC, FUNC, STRUCT};
 use crate::config::{Config, check_name};
+use crate::objects::btf::{DATASEC, FUNC, STRUCT};
 use crate::objects::{Objects, Serial};
 use crate::since::{self, KeyType, MapRow, Shape};
 use onebpf_sys::{Errno, Feature, MapBtf, MapCreate, MapInfo};

@@ -2,9 +2,9 @@
 
 mod insns;
 
-use crate::btf::FUNC;
 use crate::config::{Config, check_name};
 use crate::log::{self, No};
+use crate::objects::btf::FUNC;
 use crate::objects::{Objects, Serial};
 use crate::since;
 use onebpf_sys::{Errno, Feature, ProgInfo, ProgLoad};
