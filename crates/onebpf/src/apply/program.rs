@@ -8,7 +8,7 @@ use onebpf_btf::{Endian, write_records};
 use onebpf_sys::{Errno, Kernel, Log, ProgLoad};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How often a load that a signal interrupted is tried; libbpf's `bpf_prog_load()` takes as many.
 const ATTEMPTS: usize = 5;
