@@ -36,7 +36,7 @@ const SILENT: &[(&str, &[&str])] = &[
 ];
 
 /// The map dialects: siblings that do not see each other.
-const DIALECTS: &[&str] = &["btf", "btf_values", "bpf_map_def", "bpf_elf_map", "data"];
+const DIALECTS: &[&str] = &["btf", "btf_values", "bpf_map_def", "bpf_elf_map", "data", "struct_ops"];
 
 #[test]
 fn files_and_functions_are_short() {

@@ -1,7 +1,8 @@
 //! What can be typed.
 
-use crate::cmd;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use crate::cmd::Verb;
+use crate::out::Global;
+use clap::Parser;
 
 /// One loader for every BPF object.
 #[derive(Debug, Parser)]
@@ -17,60 +18,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) verb: Verb,
-}
-
-/// Options of every verb.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub(crate) struct Global {
-    /// Print one JSON document instead of text.
-    #[arg(long, global = true, help_heading = "Output")]
-    pub(crate) json: bool,
-    /// Show more.
-    #[arg(short, long, global = true, help_heading = "Output")]
-    pub(crate) verbose: bool,
-    /// When to use colours; NO_COLOR counts as `never` in `auto`.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
-    pub(crate) color: ColorChoice,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ColorChoice {
-    #[default]
-    Auto,
-    Always,
-    Never,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// What an object holds: maps, programs, variables, externs, CO-RE relocations, warnings
-    Inspect(cmd::inspect::Args),
-    /// The final instructions of each program, as the kernel would get them, and what they refer to
-    Relocate(cmd::relocate::Args),
-    /// What this host offers: features, limits, CPUs, kernel release, BTF
-    Facts(cmd::facts::Args),
-    /// The steps that `load` would take, and how they differ from what is pinned now
-    Plan(cmd::plan::Args),
-    /// Load an object: create, load, fill, pin, all or nothing
-    Load(cmd::load::Args),
-    /// Load each program alone and keep nothing: verdict, instructions, states, stack, time
-    Verify(cmd::verify::Args),
-    /// List, show, dump, look up, update, delete from, and pin maps
-    #[command(subcommand)]
-    Map(cmd::map::Verb),
-    /// List, show, run, and pin programs
-    #[command(subcommand)]
-    Prog(cmd::prog::Verb),
-    /// Type information
-    #[command(subcommand)]
-    Btf(cmd::btf::Verb),
-    /// The long story of an error code
-    Explain(cmd::explain::Args),
-    /// Completions for a shell, or the manual page
-    #[command(hide = true)]
-    Completions(cmd::completions::Args),
 }
 
 #[cfg(test)]

@@ -12,16 +12,17 @@ mod names;
 mod out;
 mod render;
 mod report;
+mod status;
 mod table;
 mod target;
 mod value;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let mut out = out::Out::new(cli.global);
-    let outcome = cmd::run(cli.verb, &mut out).and_then(|()| out.finish());
-    exit::code(outcome, &mut out)
+    let outcome = cmd::run(cli.verb, args::Cli::command(), &mut out).and_then(|()| out.finish());
+    status::code(outcome, &mut out)
 }

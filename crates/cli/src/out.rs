@@ -1,10 +1,33 @@
 //! Where words go: the result to standard output, everything else to standard error.
 
-use crate::args::{ColorChoice, Global};
 use crate::exit::Outcome;
 use crate::table::Table;
+use clap::{Args, ValueEnum};
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+/// Options of every verb.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Global {
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+    /// Show more.
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) verbose: bool,
+    /// When to use colours; NO_COLOR counts as `never` in `auto`.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
+    pub(crate) color: ColorChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorChoice {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
 
 /// The two streams of a run and how to write to them.
 pub(crate) struct Out {

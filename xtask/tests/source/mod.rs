@@ -8,18 +8,18 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
 /// One Rust file, by its path from the root.
-pub struct Source {
-    pub path: String,
-    pub text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root").to_owned()
 }
 
 /// The folder of each crate of the workspace.
-pub fn crates() -> Vec<String> {
+pub(crate) fn crates() -> Vec<String> {
     let mut found: Vec<String> = fs::read_dir(root().join("crates"))
         .expect("crates")
         .filter_map(|entry| Some(format!("crates/{}", entry.ok()?.file_name().into_string().ok()?)))
@@ -30,7 +30,7 @@ pub fn crates() -> Vec<String> {
 }
 
 /// Every Rust file of ours.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     for top in ["crates", "xtask", "oracle", "fuzz", "examples"] {
         rust_files(&root().join(top), &mut paths);
@@ -39,27 +39,27 @@ pub fn sources() -> Vec<Source> {
 }
 
 impl Source {
-    pub fn read(path: &str) -> Self {
+    pub(crate) fn read(path: &str) -> Self {
         let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
         Self { path: path.to_owned(), text }
     }
 
     /// Name, first line and length of each function.
-    pub fn functions(&self) -> Vec<(String, usize, usize)> {
+    pub(crate) fn functions(&self) -> Vec<(String, usize, usize)> {
         let mut visitor = Functions::default();
         visitor.visit_file(&self.parse());
         visitor.0
     }
 
     /// Every identifier and keyword outside comments and strings.
-    pub fn words(&self) -> BTreeSet<String> {
+    pub(crate) fn words(&self) -> BTreeSet<String> {
         let mut words = BTreeSet::new();
         collect_words(self.text.parse().unwrap_or_else(|e| panic!("{}: {e}", self.path)), &mut words);
         words
     }
 
     /// Every identifier in a `use` or a path of more than one segment, and every macro name; test modules left out.
-    pub fn imported(&self) -> BTreeSet<String> {
+    pub(crate) fn imported(&self) -> BTreeSet<String> {
         self.paths().into_iter().filter(|path| path.len() > 1).flatten().collect()
     }
 
@@ -87,7 +87,7 @@ impl Source {
 
 /// Which top-level module of a crate uses which. Names that the crate root re-exports count for the module
 /// that defines them; what the root itself defines is everybody's.
-pub fn module_graph(krate: &str) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn module_graph(krate: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut inside = sources();
     inside.retain(|s| s.path.starts_with(&format!("{krate}/src/")) && !s.path.ends_with("/tests.rs"));
     let modules: BTreeSet<String> = inside.iter().filter_map(|s| s.module().first().cloned()).collect();
@@ -106,26 +106,29 @@ pub fn module_graph(krate: &str) -> BTreeMap<String, BTreeSet<String>> {
     graph
 }
 
-/// The code of each error or warning, with the file that lists it: rows `("E0101", "title")` of a CODES table.
-pub fn error_codes() -> BTreeMap<String, String> {
+/// The code of each error or warning, with the file that lists it: rows `("E0101", "title")` of a `CODES` or `WARNINGS` table.
+pub(crate) fn error_codes() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for source in sources().into_iter().filter(|s| s.path.contains("/src/")) {
-        let Some(table) = source.text.split("const CODES").nth(1) else { continue };
-        let table = table.split("];").next().unwrap_or("");
-        for word in table.split('"').skip(1).step_by(2).filter(|word| is_code(word)) {
-            found.insert(word.to_owned(), source.path.clone());
+        for table in
+            ["const CODES", "const WARNINGS"].iter().filter_map(|name| source.text.split(name).nth(1))
+        {
+            let table = table.split("];").next().unwrap_or("");
+            for word in table.split('"').skip(1).step_by(2).filter(|word| is_code(word)) {
+                found.insert(word.to_owned(), source.path.clone());
+            }
         }
     }
     found
 }
 
 /// `E0103`, `W0003`.
-pub fn is_code(word: &str) -> bool {
+pub(crate) fn is_code(word: &str) -> bool {
     word.len() == 5 && word.starts_with(['E', 'W']) && word[1..].bytes().all(|b| b.is_ascii_digit())
 }
 
 /// All text that can show that a code is triggered: tests, test modules, the manifest of fixtures.
-pub fn test_text() -> String {
+pub(crate) fn test_text() -> String {
     let mut text = fs::read_to_string(root().join("fixtures/MANIFEST.json")).unwrap_or_default();
     for source in sources() {
         if source.path.contains("/tests/") {

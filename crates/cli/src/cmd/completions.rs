@@ -1,9 +1,8 @@
 //! `onebpf completions`: for shells, and the manual page.
 
-use crate::args::Cli;
 use crate::exit::Outcome;
 use crate::out::Out;
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 
 /// Completions for a shell, or the manual page.
@@ -22,8 +21,7 @@ enum Target {
     Man,
 }
 
-pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    let mut command = Cli::command();
+pub(crate) fn run(args: &Args, mut command: Command, out: &mut Out) -> Outcome {
     let shell = match args.target {
         Target::Bash => Shell::Bash,
         Target::Elvish => Shell::Elvish,

@@ -12,12 +12,43 @@ pub(crate) mod prog;
 pub(crate) mod relocate;
 pub(crate) mod verify;
 
-use crate::args::Verb;
 use crate::exit::Outcome;
 use crate::out::Out;
+use clap::Subcommand;
 
-/// Does what was asked.
-pub(crate) fn run(verb: Verb, out: &mut Out) -> Outcome {
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// What an object holds: maps, programs, variables, externs, CO-RE relocations, warnings
+    Inspect(inspect::Args),
+    /// The final instructions of each program, as the kernel would get them, and what they refer to
+    Relocate(relocate::Args),
+    /// What this host offers: features, limits, CPUs, kernel release, BTF
+    Facts(facts::Args),
+    /// The steps that `load` would take, and how they differ from what is pinned now
+    Plan(plan::Args),
+    /// Load an object: create, load, fill, pin, all or nothing
+    Load(load::Args),
+    /// Load each program alone and keep nothing: verdict, instructions, states, stack, time
+    Verify(verify::Args),
+    /// List, show, dump, look up, update, delete from, and pin maps
+    #[command(subcommand)]
+    Map(map::Verb),
+    /// List, show, run, and pin programs
+    #[command(subcommand)]
+    Prog(prog::Verb),
+    /// Type information
+    #[command(subcommand)]
+    Btf(btf::Verb),
+    /// The long story of an error code
+    Explain(explain::Args),
+    /// Completions for a shell, or the manual page
+    #[command(hide = true)]
+    Completions(completions::Args),
+}
+
+/// Does what was asked; `command` is the grammar that it was asked in.
+pub(crate) fn run(verb: Verb, command: clap::Command, out: &mut Out) -> Outcome {
     match verb {
         Verb::Inspect(args) => inspect::run(&args, out),
         Verb::Relocate(args) => relocate::run(&args, out),
@@ -29,6 +60,6 @@ pub(crate) fn run(verb: Verb, out: &mut Out) -> Outcome {
         Verb::Prog(verb) => prog::run(&verb, out),
         Verb::Btf(verb) => btf::run(&verb, out),
         Verb::Explain(args) => explain::run(&args, out),
-        Verb::Completions(args) => completions::run(&args, out),
+        Verb::Completions(args) => completions::run(&args, command, out),
     }
 }

@@ -11,8 +11,7 @@
 //!
 //! How a section is told from `bpf_map_def`: see the table there.
 
-use super::bpf_map_def::NUMA_NODE;
-use super::legacy::{self, Definition, SHORTEST};
+use super::legacy::{self, Definition, NUMA_NODE, SHORTEST};
 use super::{Claim, Declared, Found, Input, link};
 use crate::elf::SectionKind;
 use crate::error::{Kind, MapFault};

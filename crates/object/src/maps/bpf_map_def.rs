@@ -25,14 +25,12 @@
 //! | words beyond the fifth all zero: both read the same | 1 | 0, or 2 with a section `classifier` or `action` |
 //! | uneven, under 16 or over 36 bytes | 1 | cannot be |
 
-use super::legacy::{self, COMMON, Definition, SHORTEST};
+use super::legacy::{self, COMMON, Definition, NUMA_NODE, SHORTEST};
 use super::{Claim, Declared, Found, Input, MAX_WARNINGS, link, walk};
 use crate::elf::SectionKind;
 use crate::error::{Kind, MapFault};
 use crate::{Contents, Dialect, Error, Layout, MapSpec, MapType, Pinning, Result, Warning};
 
-/// Kernel: `BPF_F_NUMA_NODE`.
-pub(super) const NUMA_NODE: u32 = 1 << 2;
 /// Words that some variant gives a meaning to.
 const KNOWN: usize = 7;
 /// The samples' and aya's size.

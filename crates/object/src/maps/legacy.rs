@@ -3,6 +3,8 @@
 use super::{Input, walk};
 use crate::{Place, Result};
 
+/// Kernel: `BPF_F_NUMA_NODE`.
+pub(super) const NUMA_NODE: u32 = 1 << 2;
 /// Words that every definition has: type, key size, value size, number of entries, flags.
 pub(super) const COMMON: usize = 5;
 /// Fewest bytes of a definition: all but the flags (iproute2: `bpf_elf_map_min`).
