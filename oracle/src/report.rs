@@ -15,6 +15,8 @@ pub struct Sides {
     pub judge: PathBuf,
     /// The onebpf command; without it only libbpf's half runs.
     pub onebpf: Option<PathBuf>,
+    /// Load too, each side in a mount namespace of its own.
+    pub load: bool,
 }
 
 /// One object: what libbpf and onebpf made of it.
@@ -36,6 +38,8 @@ pub struct Verdict {
     pub relocate: Option<Vec<Difference>>,
     /// Differences in `func_info` and `line_info`; `None` when they were not compared.
     pub lines: Option<Vec<Difference>>,
+    /// Whether libbpf and onebpf load it; `None` when neither tried.
+    pub load: Option<[Result<(), String>; 2]>,
     /// Why `relocate` failed on one side.
     pub unrelocated: Option<String>,
     /// Programs that libbpf relocates.
@@ -102,6 +106,11 @@ impl Report {
             ("  programs compared", programs(&|it| it.depends_on_kernel && it.relocate.is_some())),
             ("function types and lines compared", count(&|it| it.lines.is_some())),
             ("  equal", count(&|it| it.lines.as_ref().is_some_and(Vec::is_empty))),
+            ("load tried", count(&|it| it.load.is_some())),
+            ("  both load", count(&|it| matches!(it.load, Some([Ok(()), Ok(())])))),
+            ("  neither loads", count(&|it| matches!(it.load, Some([Err(_), Err(_)])))),
+            ("  only libbpf loads", count(&|it| matches!(it.load, Some([Ok(()), Err(_)])))),
+            ("  only onebpf loads", count(&|it| matches!(it.load, Some([Err(_), Ok(())])))),
             ("refused by libbpf", count(&|it| it.refused.is_some())),
             ("  of these parsed by onebpf", count(&|it| it.refused.is_some() && it.parsed)),
             ("differences", self.differences().len()),
@@ -118,7 +127,7 @@ impl Report {
                 json!({ "name": it.name, "libbpf_refuses": it.refused, "onebpf_refuses": it.unparsed,
                         "depends_on_kernel": it.depends_on_kernel, "programs": it.programs,
                         "inspect": texts(&it.inspect), "relocate": it.relocate.as_deref().map(texts), "lines": it.lines.as_deref().map(texts),
-                        "not_relocated": it.unrelocated })
+                        "load": it.load.as_ref().map(|sides| sides.clone().map(Result::err)), "not_relocated": it.unrelocated })
             })
             .collect();
         let counts: Vec<Value> = self.counts().iter().map(|(name, n)| json!([name.trim(), n])).collect();
@@ -150,6 +159,11 @@ impl fmt::Display for Report {
                 writeln!(f, "libbpf refuses: {}: {why}{other}", it.name)?;
             }
         }
+        for it in &self.verdicts {
+            if let Some([Err(why), Ok(())]) = &it.load {
+                writeln!(f, "only onebpf loads: {}: libbpf: {}", it.name, one_line(why))?;
+            }
+        }
         for line in self.lines() {
             match self.reason(&line) {
                 Some(why) => writeln!(f, "known: {line} ({why})")?,
@@ -174,6 +188,9 @@ impl Verdict {
             );
         }
         lines.extend(self.unrelocated.iter().map(|why| format!("{}: relocate: {why}", self.name)));
+        if let Some([Ok(()), Err(why)]) = &self.load {
+            lines.push(format!("{}: libbpf loads it, onebpf does not: {}", self.name, one_line(why)));
+        }
         let differences =
             self.inspect.iter().chain(self.relocate.iter().flatten()).chain(self.lines.iter().flatten());
         lines.extend(differences.map(|it| format!("{}: {it}", self.name)));
@@ -208,6 +225,9 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         Err(why) => verdict.unparsed = Some(one_line(&why)),
     }
     let wanted = verdict.refused.is_none() && verdict.parsed;
+    if wanted && sides.load && judged["core"] == false && run::is_root() {
+        verdict.load = Some([run::load_by_libbpf(&sides.judge, object), run::load_by_onebpf(onebpf, object)]);
+    }
     if wanted && judged["lines"].is_array() {
         match lines::by_onebpf(object) {
             Ok(ours) => verdict.lines = Some(compare::lines(&judged["lines"], &ours)),

@@ -11,6 +11,9 @@ pub const JUDGE: &str = "--judge";
 /// As [`JUDGE`], for [`crate::inspect::load_flags`].
 pub const FLAGS: &str = "--flags";
 
+/// As [`JUDGE`], for [`crate::judge::load`].
+pub const LOAD: &str = "--judge-load";
+
 /// Seconds after which either side is given up.
 const PATIENCE: &str = "60";
 
@@ -34,6 +37,17 @@ pub fn libbpf(exe: &Path, object: &Path) -> Result<Value, String> {
         program["flags"] = flags[at].clone();
     }
     Ok(judged)
+}
+
+/// Whether libbpf loads the object.
+pub fn load_by_libbpf(exe: &Path, object: &Path) -> Result<(), String> {
+    let answer = json(&mut isolated(exe, LOAD, object))?;
+    answer.as_str().map_or(Ok(()), |why| Err(why.to_owned()))
+}
+
+/// Whether onebpf loads the object.
+pub fn load_by_onebpf(onebpf: &Path, object: &Path) -> Result<(), String> {
+    json(isolated(onebpf, "load", object).arg("--json")).map(drop)
 }
 
 /// A child in a mount namespace of its own, that is ended when it takes too long.

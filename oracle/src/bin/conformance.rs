@@ -10,7 +10,7 @@ use oracle::{judge, run};
 
 const USAGE: &str = "\
 usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian] [--onebpf PATH]
-                   [--libbpf-only] [--json FILE]
+                   [--libbpf-only] [--load] [--json FILE]
   --src TREE      a kernel source tree (default: Debian's package linux-source-6.12)
   --objects DIR   compare the .o files of DIR instead of building the selftests
   --filter TEXT   only objects whose name holds TEXT
@@ -18,7 +18,7 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--b
   --big-endian    compile for the other byte order
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
-  
+  --load          load each object without CO-RE on both sides too
   --json FILE     write the report there as well";
 
 /// Differences that are understood and not errors of onebpf.
@@ -32,6 +32,7 @@ struct Args {
 
     onebpf: Option<PathBuf>,
     libbpf_only: bool,
+    load: bool,
 
     json: Option<PathBuf>,
 }
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         let answer = match verb.as_str() {
             run::JUDGE => Some(judge::judge(Path::new(&object), run::is_root())),
             run::FLAGS => Some(judge::flags(Path::new(&object))),
+            run::LOAD => Some(judge::load(Path::new(&object))),
             _ => None,
         };
         if let Some(answer) = answer {
@@ -70,6 +72,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
         target: Target { mcpu: "v3".to_owned(), big_endian: false },
         onebpf: None,
         libbpf_only: false,
+        load: false,
 
         json: None,
     };
@@ -84,6 +87,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
             "--json" => args.json = Some(value()?.into()),
             "--big-endian" => args.target.big_endian = true,
             "--libbpf-only" => args.libbpf_only = true,
+            "--load" => args.load = true,
 
             other => return Err(format!("unknown argument {other}")),
         }
@@ -104,7 +108,7 @@ fn compare(args: &Args) -> Result<bool, String> {
         eprintln!("not root: what objects hold is compared, relocation is not");
     }
     let (objects, unbuilt) = objects(args)?;
-    let sides = Sides { judge, onebpf };
+    let sides = Sides { judge, onebpf, load: args.load };
     let mut report = Report { unbuilt, ..Report::of(&objects, &sides) };
     report.allow(ALLOWED);
     print!("{report}");
