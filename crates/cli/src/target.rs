@@ -1,14 +1,13 @@
 //! Objects in the kernel, as a person names them.
 
 use crate::exit::{Failure, Outcome};
-use crate::report::of_kernel;
-use onebpf::Kernel;
-use onebpf::sys::{Error, OBJ_NAME_MAX, ObjectKind};
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use onebpf::sys::{Errno, Error, OBJ_NAME_MAX, ObjectKind};
+use onebpf::{Kernel, Map, Program};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// A map, program or BTF: `12`, `id 12`, `/sys/fs/bpf/flows`, `pinned PATH`, `flows`, `name flows`.
+/// A map or program: `12`, `id 12`, `/sys/fs/bpf/flows`, `pinned PATH`, `flows`, `name flows`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Id(u32),
@@ -42,104 +41,67 @@ impl Target {
         }
     }
 
-    /// Opens it.
-    pub(crate) fn open(&self, kernel: &dyn Kernel, kind: ObjectKind) -> Outcome<OwnedFd> {
-        let what = format!("{} {self}", noun(kind));
-        match self {
-            Self::Id(id) => kernel.open_id(kind, *id).map_err(|error| refused(&what, error)),
-            Self::Path(path) => {
-                let fd = kernel.open_pin(path).map_err(|error| refused(&what, error))?;
-                let found = kernel.fd_kind(fd.as_fd()).map_err(|error| refused(&what, error))?;
-                if found == Some(kind) {
-                    return Ok(fd);
-                }
-                let found = found.map_or("something else", noun);
-                Err(Failure::new("E0411", format!("`{}` is a {found}, not a {}", path.display(), noun(kind))))
-            }
-            Self::Name(name) => by_name(kernel, kind, name),
-        }
+    /// Opens the map.
+    pub(crate) fn map(&self, kernel: &Arc<dyn Kernel>) -> Outcome<Map> {
+        let opened = match self {
+            Self::Id(id) => Map::open_id(kernel, *id),
+            Self::Path(path) => Map::open_pin(kernel, path),
+            Self::Name(name) => Map::open_id(kernel, by_name(&**kernel, ObjectKind::Map, name)?),
+        };
+        opened.map_err(needs_root)
+    }
+
+    /// Opens the program.
+    pub(crate) fn program(&self, kernel: &Arc<dyn Kernel>) -> Outcome<Program> {
+        let opened = match self {
+            Self::Id(id) => Program::open_id(kernel, *id),
+            Self::Path(path) => Program::open_pin(kernel, path),
+            Self::Name(name) => Program::open_id(kernel, by_name(&**kernel, ObjectKind::Program, name)?),
+        };
+        opened.map_err(needs_root)
     }
 }
 
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "with id {id}"),
-            Self::Path(path) => write!(f, "at `{}`", path.display()),
-            Self::Name(name) => write!(f, "`{name}`"),
-        }
-    }
-}
-
-/// Every id of a kind, with the object opened; what goes away meanwhile is left out.
-pub(crate) fn each(kernel: &dyn Kernel, kind: ObjectKind) -> Outcome<Vec<(u32, OwnedFd)>> {
+/// All objects of a kind, as the kernel describes them; what goes away meanwhile is left out.
+pub(crate) fn each<T>(
+    kernel: &dyn Kernel,
+    kind: ObjectKind,
+    describe: impl Fn(BorrowedFd<'_>) -> Result<T, Error>,
+) -> Outcome<Vec<T>> {
     let mut found = Vec::new();
-    let mut after = 0;
-    let plural = format!("the {}s of this kernel", noun(kind));
-    while let Some(id) = kernel.next_id(kind, after).map_err(|error| refused(&plural, error))? {
-        if let Ok(fd) = kernel.open_id(kind, id) {
-            found.push((id, fd));
-        }
-        after = id;
+    for id in onebpf::list(kernel, kind) {
+        let opened = kernel.open_id(kind, id.map_err(needs_root)?);
+        found.extend(opened.and_then(|fd| describe(fd.as_fd())));
     }
     Ok(found)
 }
 
-fn by_name(kernel: &dyn Kernel, kind: ObjectKind, name: &str) -> Outcome<OwnedFd> {
+/// The id of the one object of that name.
+fn by_name(kernel: &dyn Kernel, kind: ObjectKind, name: &str) -> Outcome<u32> {
+    let described = match kind {
+        ObjectKind::Map => each(kernel, kind, |fd| kernel.map_info(fd).map(|info| (info.id, info.name)))?,
+        _ => each(kernel, kind, |fd| kernel.prog_info(fd).map(|info| (info.id, info.name)))?,
+    };
     let kept = name.get(..OBJ_NAME_MAX).unwrap_or(name);
-    let mut matches = Vec::new();
-    for (id, fd) in each(kernel, kind)? {
-        if name_of(kernel, kind, fd.as_fd()).is_ok_and(|found| found == kept) {
-            matches.push((id, fd));
+    let matches: Vec<u32> =
+        described.into_iter().filter(|(_, found)| found == kept).map(|(id, _)| id).collect();
+    let (noun, verb) = if kind == ObjectKind::Map { ("map", "map") } else { ("program", "prog") };
+    match matches[..] {
+        [id] => Ok(id),
+        [] => Err(Failure::new("E0411", format!("there is no {noun} `{name}` in this kernel"))
+            .hint(format!("`onebpf {verb} list` shows all"))),
+        _ => {
+            let ids: Vec<String> = matches.iter().map(u32::to_string).collect();
+            Err(Failure::new("E0411", format!("{} {noun}s are named `{name}`", ids.len()))
+                .hint(format!("say which one: id {}", ids.join(", id "))))
         }
     }
-    let ids: Vec<String> = matches.iter().map(|(id, _)| id.to_string()).collect();
-    match (matches.pop(), ids.len()) {
-        (Some((_, fd)), 1) => Ok(fd),
-        (None, _) => {
-            Err(Failure::new("E0411", format!("there is no {} `{name}` in this kernel", noun(kind)))
-                .hint(format!("`onebpf {} list` shows all", verb(kind))))
-        }
-        (Some(_), count) => Err(Failure::new("E0411", format!("{count} {}s are named `{name}`", noun(kind)))
-            .hint(format!("say which one: id {}", ids.join(", id ")))),
-    }
 }
 
-fn name_of(kernel: &dyn Kernel, kind: ObjectKind, fd: BorrowedFd<'_>) -> Result<String, Error> {
-    Ok(match kind {
-        ObjectKind::Map => kernel.map_info(fd)?.name,
-        ObjectKind::Program => kernel.prog_info(fd)?.name,
-        ObjectKind::Btf => kernel.btf_info(fd)?.name,
-        ObjectKind::Link => String::new(),
-    })
-}
-
-fn noun(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Map => "map",
-        ObjectKind::Program => "program",
-        ObjectKind::Link => "link",
-        ObjectKind::Btf => "BTF object",
-    }
-}
-
-fn verb(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Map => "map",
-        ObjectKind::Program => "prog",
-        ObjectKind::Link => "link",
-        ObjectKind::Btf => "btf",
-    }
-}
-
-fn refused(what: &str, error: Error) -> Failure {
-    let failure = Failure::from(of_kernel("E0411", what, error));
-    match error.errno {
-        onebpf::sys::Errno::PERM | onebpf::sys::Errno::ACCES => {
-            failure.hint("this needs root (CAP_BPF or CAP_SYS_ADMIN)")
-        }
-        _ => failure,
-    }
+fn needs_root(error: onebpf::Error) -> Failure {
+    let refused = matches!(error.errno(), Some(Errno::PERM | Errno::ACCES));
+    let failure = Failure::from(error);
+    if refused { failure.hint("this needs root (CAP_BPF or CAP_SYS_ADMIN)") } else { failure }
 }
 
 #[cfg(test)]

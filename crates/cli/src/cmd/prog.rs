@@ -3,16 +3,15 @@
 use crate::exit::{Failure, Outcome};
 use crate::load_args::cannot_read;
 use crate::out::Out;
-use crate::report::of_kernel;
 use crate::table::Table;
 use crate::target::{Target, each};
 use crate::value::{from_hex, hex};
 use onebpf::object::ProgramType;
 use onebpf::sys::{ObjectKind, ProgInfo, ProgRun, ProgRunResult};
-use onebpf::{Kernel, Linux};
+use onebpf::{Kernel, Linux, Program};
 use serde::Serialize;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to do with programs.
 #[derive(clap::Subcommand, Debug)]
@@ -93,34 +92,25 @@ struct RunJson {
 }
 
 pub(crate) fn run(verb: &Verb, out: &mut Out) -> Outcome {
-    let kernel = Linux;
+    let kernel: Arc<dyn Kernel> = Arc::new(Linux);
     match verb {
-        Verb::List => list(&kernel, out),
-        Verb::Show(one) => show(&open(&kernel, one)?.1, out),
-        Verb::Run(args) => test_run(&kernel, args, out),
-        Verb::Pin(args) => {
-            let refused = |error| of_kernel("E0406", &format!("pinning at `{}`", args.path.display()), error);
-            Ok(kernel.pin(open(&kernel, &args.program)?.0.as_fd(), &args.path).map_err(refused)?)
-        }
+        Verb::List => list(&*kernel, out),
+        Verb::Show(one) => show(&open(&kernel, one)?.info()?, out),
+        Verb::Run(args) => test_run(&open(&kernel, &args.program)?, args, out),
+        Verb::Pin(args) => Ok(open(&kernel, &args.program)?.pin(&args.path)?),
     }
 }
 
-fn open(kernel: &dyn Kernel, one: &One) -> Outcome<(OwnedFd, ProgInfo)> {
+fn open(kernel: &Arc<dyn Kernel>, one: &One) -> Outcome<Program> {
     let (target, rest) = Target::split(&one.words)?;
-    if !rest.is_empty() {
-        return Err(Failure::Usage("name one program: NAME, `id N` or a PATH".to_owned()));
+    if rest.is_empty() {
+        return target.program(kernel);
     }
-    let fd = target.open(kernel, ObjectKind::Program)?;
-    let info = kernel
-        .prog_info(fd.as_fd())
-        .map_err(|error| of_kernel("E0411", "the program's properties", error))?;
-    Ok((fd, info))
+    Err(Failure::Usage("name one program: NAME, `id N` or a PATH".to_owned()))
 }
 
 fn list(kernel: &dyn Kernel, out: &mut Out) -> Outcome {
-    let opened = each(kernel, ObjectKind::Program)?;
-    let infos: Vec<ProgInfo> =
-        opened.iter().filter_map(|(_, fd)| kernel.prog_info(fd.as_fd()).ok()).collect();
+    let infos = each(kernel, ObjectKind::Program, |fd| kernel.prog_info(fd))?;
     if out.json {
         return out.json(&infos.iter().map(ProgJson::from).collect::<Vec<_>>());
     }
@@ -172,11 +162,10 @@ fn show(info: &ProgInfo, out: &mut Out) -> Outcome {
     ))
 }
 
-fn test_run(kernel: &dyn Kernel, args: &Run, out: &mut Out) -> Outcome {
-    let (fd, info) = open(kernel, &args.program)?;
+fn test_run(program: &Program, args: &Run, out: &mut Out) -> Outcome {
     let data = match &args.data {
         Some(data) => bytes(data)?,
-        None if takes_packets(ProgramType(info.prog_type)) => vec![0; 64],
+        None if takes_packets(ProgramType(program.info()?.prog_type)) => vec![0; 64],
         None => Vec::new(),
     };
     let ctx = args.ctx.as_deref().map(bytes).transpose()?.unwrap_or_default();
@@ -189,8 +178,7 @@ fn test_run(kernel: &dyn Kernel, args: &Run, out: &mut Out) -> Outcome {
         repeat: args.repeat,
         ..ProgRun::default()
     };
-    let what = format!("running program `{}`", info.name);
-    let result = kernel.prog_run(fd.as_fd(), run).map_err(|error| of_kernel("E0410", &what, error))?;
+    let result = program.run(run)?;
     if out.json {
         return out.json(&RunJson {
             retval: result.retval,

@@ -54,7 +54,7 @@ fn inlined(btf: &Btf) -> HashSet<TypeId> {
                 used.extend(members.into_iter().map(|member| member.ty));
             }
             Def::FuncProto { ret, params } => {
-                used.extend(params.into_iter().map(|param| param.ty).chain([ret]))
+                used.extend(params.into_iter().map(|param| param.ty).chain([ret]));
             }
             Def::Array { elem, .. } => drop(used.insert(elem)),
             Def::Ptr(to) | Def::Typedef(to) | Def::Const(to) | Def::Volatile(to) | Def::Restrict(to) => {
@@ -96,7 +96,7 @@ impl Order<'_> {
             }
             Def::Array { elem, .. } => self.by_value(elem, depth + 1),
             Def::Const(to) | Def::Volatile(to) | Def::Restrict(to) | Def::TypeTag(to) => {
-                self.need(to, depth + 1)
+                self.need(to, depth + 1);
             }
             Def::Typedef(to) | Def::Ptr(to) => self.behind_pointer(to, depth + 1),
             Def::FuncProto { ret, params } => {

@@ -7,7 +7,6 @@ use crate::exit::{Failure, Outcome};
 use crate::load_args::{cannot_read, object_name};
 use crate::out::Out;
 use crate::report::{of_btf, of_kernel, of_object};
-use crate::target::Target;
 use onebpf::btf::Btf;
 use onebpf::sys::ObjectKind;
 use onebpf::{Kernel, Linux, ParseOptions};
@@ -46,7 +45,7 @@ fn read(words: &[String]) -> Outcome<Btf> {
     match words {
         [file] if file == "vmlinux" => vmlinux(&Linux),
         [file] => from_file(Path::new(file)),
-        [keyword, _] if keyword == "id" => from_kernel(&Linux, &Target::split(words)?.0),
+        [keyword, number] if keyword == "id" => from_kernel(&Linux, number),
         _ => Err(Failure::Usage("it has the form `onebpf btf dump FILE`, `id N` or `vmlinux`".to_owned())),
     }
 }
@@ -65,9 +64,10 @@ fn from_file(path: &Path) -> Outcome<Btf> {
     })
 }
 
-fn from_kernel(kernel: &dyn Kernel, target: &Target) -> Outcome<Btf> {
-    let fd = target.open(kernel, ObjectKind::Btf)?;
-    let info = kernel.btf_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the BTF object", error))?;
+fn from_kernel(kernel: &dyn Kernel, number: &str) -> Outcome<Btf> {
+    let id = number.parse().map_err(|_| Failure::Usage(format!("`{number}` is not an id")))?;
+    let opened = kernel.open_id(ObjectKind::Btf, id).and_then(|fd| kernel.btf_info(fd.as_fd()));
+    let info = opened.map_err(|error| of_kernel("E0411", &format!("BTF with id {id}"), error))?;
     let parsed = if info.kernel && info.name != "vmlinux" {
         Btf::parse_split(std::sync::Arc::new(info.data), &vmlinux(kernel)?)
     } else {

@@ -9,63 +9,70 @@ use crate::target::Target;
 use crate::value;
 use onebpf::Kernel;
 use onebpf::btf::Endian;
-use std::os::fd::AsFd;
+use onebpf::sys::ObjectKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// The value of a key.
-pub(super) fn lookup(kernel: &dyn Kernel, words: &[String], out: &mut Out) -> Outcome {
+pub(super) fn lookup(kernel: &Arc<dyn Kernel>, words: &[String], out: &mut Out) -> Outcome {
     let (map, rest) = Opened::new(kernel, words)?;
     let [typed] = rest else { return Err(usage("lookup MAP KEY")) };
     let key = key(&map, typed)?;
-    let mut bytes = vec![0; map.value_buffer];
-    kernel.map_lookup(map.fd.as_fd(), &key, &mut bytes, 0).map_err(|error| refused(&map, typed, error))?;
-    let entry = Entry::new(&map, &key, &bytes)?;
+    let Some(value) = map.map.lookup(&key)? else { return Err(no_key(&map, typed)) };
+    let entry = Entry::new(&map, &key, &value)?;
     if out.json { out.json(&entry) } else { entry.print(out) }
 }
 
 /// Writes a value; slots of program arrays and maps of maps take an object.
-pub(super) fn update(kernel: &dyn Kernel, words: &[String]) -> Outcome {
+pub(super) fn update(kernel: &Arc<dyn Kernel>, words: &[String]) -> Outcome {
     let (map, rest) = Opened::new(kernel, words)?;
     let [typed, value, more @ ..] = rest else { return Err(usage("update MAP KEY VALUE")) };
     let key = key(&map, typed)?;
-    let fd = map.fd.as_fd();
     if let Some(kind) = map.holds() {
-        let object = Target::split(rest.get(1..).unwrap_or_default())?.0.open(kernel, kind)?;
-        return kernel
-            .map_update_object(fd, &key, object.as_fd(), 0)
-            .map_err(|error| refused(&map, typed, error));
+        return fill(kernel, &map, &key, kind, rest.get(1..).unwrap_or_default());
     }
     if !more.is_empty() {
         return Err(usage("update MAP KEY VALUE"));
     }
     let size = map.info.value_size as usize;
-    let bytes = value::encode(map.value_type(), value, size, Endian::native())
+    let mut bytes = value::encode(map.value_type(), value, size, Endian::native())
         .map_err(|why| Failure::new("E0902", format!("value of map `{}`: {why}", map.info.name)))?;
-    // Every CPU of a per-CPU map gets the value.
-    let bytes = if map.is_per_cpu() {
-        let mut one = bytes;
-        one.resize(size.next_multiple_of(8), 0);
-        one.repeat(map.value_buffer / one.len().max(1))
-    } else {
-        bytes
+    if map.is_per_cpu() {
+        // Every CPU gets the value.
+        bytes.resize(size.next_multiple_of(8), 0);
+        bytes = bytes.repeat(map.value_buffer / bytes.len().max(1));
+    }
+    Ok(map.map.update(&key, &bytes, 0)?)
+}
+
+fn fill(kernel: &Arc<dyn Kernel>, map: &Opened, key: &[u8], kind: ObjectKind, words: &[String]) -> Outcome {
+    let put = |object: BorrowedFd<'_>| {
+        let done = kernel.map_update_object(map.map.as_fd(), key, object, 0);
+        done.map_err(|error| {
+            Failure::from(of_kernel("E0409", &format!("slot of map `{}`", map.info.name), error))
+        })
     };
-    kernel.map_update(fd, &key, &bytes, 0).map_err(|error| refused(&map, typed, error))
+    let target = Target::split(words)?.0;
+    match kind {
+        ObjectKind::Program => put(target.program(kernel)?.as_fd()),
+        _ => put(target.map(kernel)?.as_fd()),
+    }
 }
 
 /// Removes a key.
-pub(super) fn delete(kernel: &dyn Kernel, words: &[String]) -> Outcome {
+pub(super) fn delete(kernel: &Arc<dyn Kernel>, words: &[String]) -> Outcome {
     let (map, rest) = Opened::new(kernel, words)?;
     let [typed] = rest else { return Err(usage("delete MAP KEY")) };
-    let key = key(&map, typed)?;
-    kernel.map_delete(map.fd.as_fd(), &key).map_err(|error| refused(&map, typed, error))
+    if map.map.delete(&key(&map, typed)?)? { Ok(()) } else { Err(no_key(&map, typed)) }
+}
+
+fn no_key(map: &Opened, typed: &str) -> Failure {
+    Failure::new("E0409", format!("map `{}` has no key `{typed}`", map.info.name))
 }
 
 fn key(map: &Opened, typed: &str) -> Outcome<Vec<u8>> {
     value::encode(map.key_type(), typed, map.info.key_size as usize, Endian::native())
         .map_err(|why| Failure::new("E0902", format!("key of map `{}`: {why}", map.info.name)))
-}
-
-fn refused(map: &Opened, key: &str, error: onebpf::sys::Error) -> Failure {
-    Failure::from(of_kernel("E0409", &format!("key `{key}` of map `{}`", map.info.name), error))
 }
 
 fn usage(form: &str) -> Failure {

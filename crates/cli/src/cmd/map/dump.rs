@@ -4,13 +4,10 @@ use super::show::MapJson;
 use super::{Opened, decoded};
 use crate::exit::{Failure, Outcome};
 use crate::out::Out;
-use crate::report::of_kernel;
 use crate::value::hex;
-use onebpf::Kernel;
 use onebpf::btf::Value;
-use onebpf::sys::{Errno, ObjectKind};
+use onebpf::sys::ObjectKind;
 use serde::Serialize;
-use std::os::fd::AsFd;
 
 /// One entry in JSON.
 #[derive(Serialize)]
@@ -38,53 +35,33 @@ struct CpuValue {
     value: Option<Value>,
 }
 
-/// Every entry. The map may change meanwhile: what is gone when it is looked up is left out.
-pub(super) fn dump(kernel: &dyn Kernel, map: &Opened, out: &mut Out) -> Outcome {
+/// Every entry that is there, as it is when it is reached.
+pub(super) fn dump(map: &Opened, out: &mut Out) -> Outcome {
     if map.info.key_size == 0 {
         return Err(Failure::new("E0409", format!("a {} map has no keys to walk", map.kind())));
     }
+    let entries = map.map.entries()?;
     if out.json {
         let head = serde_json::to_string(&MapJson::from(&map.info)).map_err(std::io::Error::from)?;
         out.line(format_args!("{{\"map\": {head},\n\"entries\": ["))?;
     }
     let mut count = 0usize;
-    walk(kernel, map, |key, value| {
-        let entry = Entry::new(map, key, value)?;
+    for entry in entries {
+        let (key, value) = entry?;
+        let entry = Entry::new(map, &key, &value)?;
         count += 1;
-        if !out.json {
-            return entry.print(out);
+        if out.json {
+            let comma = if count == 1 { "" } else { "," };
+            let text = serde_json::to_string(&entry).map_err(std::io::Error::from)?;
+            out.line(format_args!("{comma}{text}"))?;
+        } else {
+            entry.print(out)?;
         }
-        let comma = if count == 1 { "" } else { "," };
-        let text = serde_json::to_string(&entry).map_err(std::io::Error::from)?;
-        out.line(format_args!("{comma}{text}"))
-    })?;
+    }
     if out.json {
         return out.line("]}");
     }
-    out.finish()?;
     out.say(&format!("{count} {}", if count == 1 { "entry" } else { "entries" }));
-    Ok(())
-}
-
-fn walk(kernel: &dyn Kernel, map: &Opened, mut entry: impl FnMut(&[u8], &[u8]) -> Outcome) -> Outcome {
-    let fd = map.fd.as_fd();
-    let refused =
-        |error| Failure::from(of_kernel("E0409", &format!("walking the {} map", map.kind()), error));
-    let mut key: Option<Vec<u8>> = None;
-    let mut value = vec![0; map.value_buffer];
-    // A map that keeps changing could be walked for ever: twice its size is enough.
-    for _ in 0..u64::from(map.info.max_entries).saturating_mul(2).max(1) {
-        let mut next = vec![0; map.info.key_size as usize];
-        if !kernel.map_next_key(fd, key.as_deref(), &mut next).map_err(refused)? {
-            break;
-        }
-        match kernel.map_lookup(fd, &next, &mut value, 0) {
-            Ok(()) => entry(&next, &value)?,
-            Err(error) if error.errno == Errno::NOENT => {}
-            Err(error) => return Err(refused(error)),
-        }
-        key = Some(next);
-    }
     Ok(())
 }
 

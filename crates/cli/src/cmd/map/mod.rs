@@ -11,9 +11,9 @@ use crate::target::Target;
 use onebpf::btf::{Btf, TypeId, Value, ValueStyle};
 use onebpf::object::MapType;
 use onebpf::sys::{MapInfo, ObjectKind};
-use onebpf::{Kernel, Linux};
-use std::os::fd::{AsFd, OwnedFd};
+use onebpf::{Kernel, Linux, Map};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What to do with maps.
 #[derive(clap::Subcommand, Debug)]
@@ -66,25 +66,21 @@ pub(crate) struct WithPath {
 }
 
 pub(crate) fn run(verb: &Verb, out: &mut Out) -> Outcome {
-    let kernel = Linux;
+    let kernel: Arc<dyn Kernel> = Arc::new(Linux);
     match verb {
-        Verb::List => show::list(&kernel, out),
+        Verb::List => show::list(&*kernel, out),
         Verb::Show(one) => show::one(&Opened::new(&kernel, &one.words)?.0, out),
-        Verb::Dump(one) => dump::dump(&kernel, &Opened::new(&kernel, &one.words)?.0, out),
+        Verb::Dump(one) => dump::dump(&Opened::new(&kernel, &one.words)?.0, out),
         Verb::Lookup(args) => change::lookup(&kernel, &args.words, out),
         Verb::Update(args) => change::update(&kernel, &args.words),
         Verb::Delete(args) => change::delete(&kernel, &args.words),
-        Verb::Pin(args) => {
-            let (map, _) = Opened::new(&kernel, &args.words)?;
-            let refused = |error| of_kernel("E0406", &format!("pinning at `{}`", args.path.display()), error);
-            Ok(kernel.pin(map.fd.as_fd(), &args.path).map_err(refused)?)
-        }
+        Verb::Pin(args) => Ok(Target::split(&args.words)?.0.map(&kernel)?.pin(&args.path)?),
     }
 }
 
 /// A map in the kernel, with all that is known of it.
 struct Opened {
-    fd: OwnedFd,
+    map: Map,
     info: MapInfo,
     btf: Option<Btf>,
     /// Bytes that a look-up moves.
@@ -93,18 +89,15 @@ struct Opened {
 
 impl Opened {
     /// Opens the map that the words begin with; returns the other words.
-    fn new<'w>(kernel: &dyn Kernel, words: &'w [String]) -> Outcome<(Self, &'w [String])> {
+    fn new<'w>(kernel: &Arc<dyn Kernel>, words: &'w [String]) -> Outcome<(Self, &'w [String])> {
         let (target, rest) = Target::split(words)?;
-        let fd = target.open(kernel, ObjectKind::Map)?;
-        Ok((Self::from_fd(kernel, fd)?, rest))
-    }
-
-    fn from_fd(kernel: &dyn Kernel, fd: OwnedFd) -> Outcome<Self> {
-        let info =
-            kernel.map_info(fd.as_fd()).map_err(|error| of_kernel("E0411", "the map's properties", error))?;
+        let map = target.map(kernel)?;
+        let info = map.info()?.clone();
         let host = kernel.host().map_err(|error| of_kernel("E0408", "this host", error))?;
-        let btf = map_btf(kernel, &info);
-        Ok(Self { value_buffer: info.value_buffer_size(host.possible_cpus), fd, info, btf })
+        let value_buffer = info.value_buffer_size(host.possible_cpus);
+        // Without BTF a dump is hex, so a failure is no reason to stop.
+        let btf = map.btf().ok().flatten();
+        Ok((Self { map, info, btf, value_buffer }, rest))
     }
 
     /// Whether each CPU has a value of its own.
@@ -146,15 +139,6 @@ impl Opened {
     fn value_type(&self) -> Option<(&Btf, TypeId)> {
         self.btf.as_ref().zip(Some(TypeId(self.info.btf_value_type)).filter(|id| id.0 != 0))
     }
-}
-
-/// The BTF that a map was made with. Without it a dump is hex, so a failure is no reason to stop.
-fn map_btf(kernel: &dyn Kernel, info: &MapInfo) -> Option<Btf> {
-    if info.btf_id == 0 {
-        return None;
-    }
-    let fd = kernel.open_id(ObjectKind::Btf, info.btf_id).ok()?;
-    Btf::from_vec(kernel.btf_info(fd.as_fd()).ok()?.data).ok()
 }
 
 /// Bytes by their type.

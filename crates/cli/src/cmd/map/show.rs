@@ -10,7 +10,6 @@ use onebpf::Kernel;
 use onebpf::object::MapType;
 use onebpf::sys::{MapInfo, ObjectKind};
 use serde::Serialize;
-use std::os::fd::AsFd;
 
 /// A map in JSON: what the kernel says, and the names of its numbers.
 #[derive(Serialize)]
@@ -30,8 +29,7 @@ impl<'a> From<&'a MapInfo> for MapJson<'a> {
 
 /// All maps, by id.
 pub(super) fn list(kernel: &dyn Kernel, out: &mut Out) -> Outcome {
-    let opened = each(kernel, ObjectKind::Map)?;
-    let infos: Vec<MapInfo> = opened.iter().filter_map(|(_, fd)| kernel.map_info(fd.as_fd()).ok()).collect();
+    let infos = each(kernel, ObjectKind::Map, |fd| kernel.map_info(fd))?;
     if out.json {
         return out.json(&infos.iter().map(MapJson::from).collect::<Vec<_>>());
     }
