@@ -188,8 +188,9 @@ fn max_entries(map: &MapSpec, host: &Host) -> u32 {
     }
 }
 
-/// The next power of two of pages. 0, and what no u32 holds, is left for the kernel to refuse.
-fn ring_size(bytes: u32, page: u32) -> u32 {
+/// Bytes of a ring buffer that was declared with `bytes`: the next power of two of pages. 0, and what no u32 holds, is
+/// left for the kernel to refuse.
+pub fn ring_size(bytes: u32, page: u32) -> u32 {
     if bytes == 0 || page == 0 {
         return bytes;
     }

@@ -12,6 +12,7 @@ mod programs;
 mod show;
 mod step;
 
+pub use maps::ring_size;
 pub(crate) use pins::mismatch;
 pub use pins::{compare, pin_paths};
 pub(crate) use programs::{attach_targets, select};
