@@ -3,6 +3,7 @@
 use crate::exit::Outcome;
 use crate::table::Table;
 use clap::{Args, ValueEnum};
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
@@ -65,7 +66,7 @@ impl Out {
 
     /// One line of the result.
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Outcome {
-        Ok(writeln!(self.stdout, "{line}")?)
+        Ok(writeln!(self.stdout, "{}", printable(&line.to_string()))?)
     }
 
     /// A line that goes on under its last column where the terminal is too narrow for it.
@@ -90,15 +91,12 @@ impl Out {
     /// An empty line and a heading.
     pub(crate) fn heading(&mut self, title: impl fmt::Display) -> Outcome {
         let title = self.bold(title);
-        Ok(writeln!(self.stdout, "\n{title}")?)
+        self.line(format_args!("\n{title}"))
     }
 
     /// A table, indented under its heading.
     pub(crate) fn table(&mut self, table: &Table) -> Outcome {
-        for line in table.lines(self.style.width) {
-            writeln!(self.stdout, "{line}")?;
-        }
-        Ok(())
+        table.lines(self.style.width).into_iter().try_for_each(|line| self.line(line))
     }
 
     /// Bytes as they are.
@@ -116,7 +114,7 @@ impl Out {
     pub(crate) fn say(&mut self, message: &str) {
         // Whoever reads both streams reads them in order.
         let _ = self.stdout.flush();
-        let _ = writeln!(io::stderr(), "{}", message.trim_end_matches('\n'));
+        let _ = writeln!(io::stderr(), "{}", printable(message.trim_end_matches('\n')));
     }
 
     /// Bold on a terminal.
@@ -139,6 +137,31 @@ impl Out {
     }
 }
 
+/// Names come from files that may be hostile: control characters are spelt out, so that none of them moves the
+/// cursor or sets the window's title. Line breaks, tabs and changes of colour are kept.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if harmless(c) || (c == '\x1b' && is_colour(text.get(at + 1..).unwrap_or_default())) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// What follows an ESC that changes a colour: `[`, numbers, `m`.
+fn is_colour(rest: &str) -> bool {
+    let numbers =
+        rest.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    numbers.is_some_and(|end| end.starts_with('m'))
+}
+
 /// COLUMNS, else the terminal's width, else 100: a file or a pipe has no width of its own.
 fn terminal_width() -> u16 {
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
@@ -151,5 +174,16 @@ fn use_color(choice: ColorChoice, terminal: bool) -> bool {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_cannot_drive_the_terminal() {
+        assert_eq!(printable("\x1b]0;owned\x07 \r\x1b[2J"), "\\u{1b}]0;owned\\u{7} \\r\\u{1b}[2J");
+        assert_eq!(printable("\x1b[1;91mred\x1b[0m\n\tü"), "\x1b[1;91mred\x1b[0m\n\tü");
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn report(report: &Report, file: Option<&Path>, style: Style) -> Stri
     // Each by itself: joined, they would be strung together by empty lines.
     let mut groups = vec![main];
     if !report.log_tail.is_empty() {
-        let said = Level::NOTE.secondary_title("what the verifier said last");
+        let who = if report.code == "E0403" { "verifier" } else { "kernel" };
+        let said = Level::NOTE.secondary_title(format!("what the {who} said last"));
         groups.push(Group::with_title(said).element(words(&report.log_tail)));
     }
     let mut hints: Vec<String> = report.hints.clone();

@@ -46,6 +46,9 @@ struct ProgramJson {
     tag: String,
     pinned: Option<PathBuf>,
     load_ns: u64,
+    /// What the verifier said, if `--log-level` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Serialize)]
@@ -120,6 +123,7 @@ fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
             tag: hex(&info.tag),
             pinned: program.pinned().map(PathBuf::from),
             load_ns: nanos(program.load_time()),
+            log: program.log().map(str::to_owned),
         });
     }
     Ok(())
@@ -162,6 +166,11 @@ fn print(document: &Document, out: &mut Out) -> Outcome {
     }
     if !programs.is_empty() {
         out.table(&programs)?;
+    }
+    for program in &document.programs {
+        let Some(log) = &program.log else { continue };
+        out.heading(format_args!("What the verifier said of {}", program.name))?;
+        log.lines().try_for_each(|line| out.line(format_args!("  {line}")))?;
     }
     if out.verbose {
         let Timings { parse_ns, observe_ns, plan_ns, apply_ns, kernel_ns, syscalls } = document.timings;
