@@ -54,6 +54,10 @@ const ROWS: &[Row] = &[
                (see /sys/kernel/security/lockdown)",
     },
     Row {
+        when: |r| map(r).is_some_and(|map| r.host.is_some_and(|host| too_new(map, host))),
+        hint: "this kernel is older than that map type",
+    },
+    Row {
         when: |r| r.errno == Errno::TOOBIG && map(r).is_some(),
         hint: "too many bytes for one allocation, or an attribute that this kernel is too old for",
     },
@@ -217,6 +221,28 @@ fn program<'a>(refusal: &Refusal<'a>) -> Option<&'a LoadProgram> {
 fn map_inval(refusal: &Refusal<'_>, types: &[&str]) -> bool {
     let named = |map: &CreateMap| MapType(map.map_type).name().is_some_and(|name| types.contains(&name));
     refusal.errno == Errno::INVAL && map(refusal).is_some_and(named)
+}
+
+/// Map types that came after the oldest kernels still in use; the first release of each.
+const NEWER: [(&str, (u32, u32)); 12] = [
+    ("queue", (4, 20)),
+    ("stack", (4, 20)),
+    ("sk_storage", (5, 2)),
+    ("devmap_hash", (5, 4)),
+    ("struct_ops", (5, 6)),
+    ("ringbuf", (5, 8)),
+    ("inode_storage", (5, 10)),
+    ("task_storage", (5, 11)),
+    ("bloom_filter", (5, 16)),
+    ("user_ringbuf", (6, 1)),
+    ("cgrp_storage", (6, 2)),
+    ("arena", (6, 9)),
+];
+
+fn too_new(map: &CreateMap, host: &Host) -> bool {
+    let row = |name| NEWER.iter().find(|row| row.0 == name);
+    let since = MapType(map.map_type).name().and_then(row).map(|row| row.1);
+    since.is_some_and(|(major, minor)| before(host, major, minor))
 }
 
 fn key_is_index(map: &CreateMap) -> bool {

@@ -66,7 +66,7 @@ const PLANNING: [Case; 13] = [
     ("E0307", || load_error(&spec("elf_pins"))),
     ("E0308", || {
         load_error(&edited("prog_sections", |spec| {
-            spec.programs.retain(|_, p| p.section == "fentry/do_nanosleep")
+            spec.programs.retain(|_, p| p.section == "fentry/do_nanosleep");
         }))
     }),
     ("E0309", || {

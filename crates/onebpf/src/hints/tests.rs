@@ -96,6 +96,24 @@ fn maps_have_rules() {
     }
 }
 
+#[test]
+fn a_map_type_can_be_too_new() {
+    says_first(
+        What::Map(&map("bloom_filter")),
+        E::INVAL,
+        Some(&host("5.10.0", true)),
+        "",
+        "older than that map type",
+    );
+    let refusal = Refusal {
+        what: What::Map(&map("bloom_filter")),
+        errno: E::INVAL,
+        host: Some(&host("6.1.0", true)),
+        log: "",
+    };
+    assert_eq!(hints(&refusal), Vec::<String>::new());
+}
+
 fn types() -> crate::plan::MapBtfRef {
     crate::plan::MapBtfRef { btf: Slot::new(1), key: 1, value: 2 }
 }

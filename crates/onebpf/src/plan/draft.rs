@@ -4,7 +4,7 @@ use super::step::object;
 use super::{Plan, Slot, Step};
 use crate::{Facts, Options, Spec};
 use onebpf_object::{Place, Warning};
-use onebpf_sys::Feature;
+use onebpf_sys::{Feature, Support};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
@@ -71,10 +71,15 @@ impl<'a> Draft<'a> {
         self.plan.warnings.push(Warning { code: code.to_owned(), message, place: place.clone() });
     }
 
-    /// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK, 64 KiB by default then.
+    /// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK, 64 KiB by default then. A probe that found out
+    /// nothing, perhaps for want of that very memory, counts against the kernel: lifting the limit does no harm.
     pub(super) fn memlock(&mut self) {
-        if !self.has(Feature::MemcgAccount) {
-            self.push(Step::LiftMemlock);
+        let asked = self.facts.features.0.contains_key(&Feature::MemcgAccount);
+        if self.has(Feature::MemcgAccount)
+            && (!asked || self.facts.features.get(Feature::MemcgAccount) == Support::Yes)
+        {
+            return;
         }
+        self.push(Step::LiftMemlock);
     }
 }

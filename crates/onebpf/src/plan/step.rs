@@ -37,7 +37,7 @@ pub enum Object {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    /// Lift RLIMIT_MEMLOCK, for kernels that charge BPF memory to it (before 5.11).
+    /// Lift RLIMIT_MEMLOCK, for kernels that charge BPF memory to it (before 5.11). What is not allowed is left.
     LiftMemlock,
     /// Load the object's BTF, fixed up and fitted to the kernel.
     LoadBtf {
