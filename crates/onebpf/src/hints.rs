@@ -2,7 +2,7 @@
 
 use crate::plan::{CreateMap, LoadProgram};
 use onebpf_object::MapType;
-use onebpf_sys::{Errno, Host};
+use onebpf_sys::{Errno, Host, Release};
 
 /// A step that the kernel refused, and all that is known about it.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +191,18 @@ const ROWS: &[Row] = &[
         hint: "this kernel, or this program type, has no such helper: `onebpf facts` says what the kernel is",
     },
     Row {
+        when: |r| {
+            program(r).is_some() && (says(r, "BPF_STX uses reserved fields") || says(r, "unknown opcode"))
+        },
+        hint: "this kernel is older than that instruction (atomic operations other than add: Linux 5.12): compile \
+               with a lower `-mcpu`",
+    },
+    Row {
+        when: |r| program(r).is_some() && says(r, "BPF_CALL uses reserved fields"),
+        hint: "this kernel is older than that kind of call: BPF functions are called from Linux 4.16 on, kernel \
+               functions from 5.13 on",
+    },
+    Row {
         when: |r| program(r).is_some() && says(r, "type=ctx expected=fp"),
         hint: "the helper wants a pointer to the stack: copy the value into a local variable first",
     },
@@ -256,9 +268,7 @@ fn needs_entries(map: &CreateMap) -> bool {
 
 /// By the release's number; only to choose words, never to choose steps.
 fn before(host: &Host, major: u32, minor: u32) -> bool {
-    let mut numbers = host.release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next(), numbers.next());
-    matches!(version, (Some(a), Some(b)) if (a, b) < (major, minor))
+    host.release.parse::<Release>().is_ok_and(|release| release < Release::new(major, minor))
 }
 
 #[cfg(test)]

@@ -97,6 +97,18 @@ fn global_data_needs_5_2() {
 }
 
 #[test]
+fn what_a_kernel_lacks_is_named() {
+    for (release, name, since) in
+        [("5.10", "prog_callback", "5.13"), ("4.14", "prog_several", "4.16"), ("5.4", "btf_kinds", "5.8")]
+    {
+        let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::linux(release));
+        let error = load_spec(&kernel, &spec(name), &options()).unwrap_err();
+        assert_eq!(error.code(), "E0309", "{name}: {error}");
+        assert!(error.report().hints[0].contains(since), "{:?}", error.report().hints);
+    }
+}
+
+#[test]
 fn a_kernel_that_cannot_be_asked_still_falls_back() {
     // Facts with inconclusive answers: nothing is assumed any more, so fallbacks are allowed.
     let fake = FakeKernel::linux("5.0");

@@ -141,6 +141,8 @@ fn the_verifier_is_translated() {
         ("The sequence of 8193 jumps is too complex.", "split"),
         ("combined stack size of 2 calls is 544. Too large", "512 bytes"),
         ("unknown func bpf_loop#181", "no such helper"),
+        ("BPF_STX uses reserved fields", "-mcpu"),
+        ("BPF_CALL uses reserved fields", "4.16"),
         ("R2 type=ctx expected=fp", "local variable"),
         ("R0 !read_ok", "return one"),
     ];

@@ -87,6 +87,11 @@ fn is_data(map: &MapSpec) -> bool {
 /// One map: opened from its pin or created.
 fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
     creatable(map)?;
+    if map.kind == MapType::RINGBUF && !draft.has(Feature::RingBuffer) {
+        let text = format!("map `{name}` is a ring buffer, which this kernel lacks");
+        let error = Error::new(Code::Lacking, text).at(&map.place);
+        return Err(error.hint("ring buffers need Linux 5.8; before that there is perf_event_array"));
+    }
     let pin = pins::map_pin(name, map, draft.options)?;
     let mut wanted = normalise(draft, map, name);
     if let Some(pin) = &pin

@@ -130,7 +130,7 @@ fn untyped(program: &ProgramSpec, place: &Place) -> Error {
 }
 
 /// Refuses what needs the running kernel to be worked out: that is not built in yet.
-fn relocatable(draft: &Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
+fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
     let Chosen { spec: program, linked } = chosen;
     let refuse = |what: String| {
         let text = format!("program `{}` {what}, and that is not built in yet", program.name);
@@ -154,11 +154,33 @@ fn relocatable(draft: &Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place:
             _ => {}
         }
     }
+    known(draft, chosen, place)?;
     match kind {
         ProgramType::STRUCT_OPS => refuse("is part of a struct_ops table".to_owned()),
         ProgramType::EXT => refuse("replaces a function of another program".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// Refuses what this kernel is known to lack.
+fn known(draft: &mut Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<()> {
+    let uses = |is: fn(&Ref) -> bool| chosen.linked.refs.iter().any(|(_, target)| is(target));
+    let rows = [
+        (uses(|r| matches!(r, Ref::Call(_))), Feature::Bpf2Bpf, "calls BPF functions", "4.16"),
+        (
+            uses(|r| matches!(r, Ref::Func(_))),
+            Feature::Callbacks,
+            "hands out a BPF function as a callback",
+            "5.13",
+        ),
+    ];
+    for (used, feature, what, since) in rows {
+        if used && !draft.has(feature) {
+            let text = format!("program `{}` {what}, which this kernel lacks", chosen.spec.name);
+            return Err(Error::new(Code::Lacking, text).at(place).hint(format!("that needs Linux {since}")));
+        }
+    }
+    Ok(())
 }
 
 /// Whether linking has put an instruction in place of the reference that the verifier refuses where it is reached.
