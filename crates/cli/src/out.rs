@@ -110,6 +110,11 @@ impl Out {
         Ok(writeln!(self.stdout)?)
     }
 
+    /// The end of a verb that has no result of its own.
+    pub(crate) fn done(&mut self) -> Outcome {
+        if self.json { self.json(&serde_json::json!({ "ok": true })) } else { Ok(()) }
+    }
+
     /// A message for the person at the terminal.
     pub(crate) fn say(&mut self, message: &str) {
         // Whoever reads both streams reads them in order.

@@ -113,7 +113,9 @@ fn entries_are_looked_up_written_and_removed_by_type() {
         ! onebpf map lookup --json $M TCP
         ! onebpf map update $M 0x1ffffffff '{}'
         onebpf map pin $M /sys/fs/bpf/other
-        onebpf map show --json /sys/fs/bpf/other"#;
+        onebpf map show --json /sys/fs/bpf/other
+        onebpf prog pin --json /sys/fs/bpf/demo/count /sys/fs/bpf/again
+        onebpf prog show --json pinned /sys/fs/bpf/again"#;
     let Some(output) = shell(script) else { return };
     succeeded(&output);
     let documents = documents(&output);
@@ -123,6 +125,7 @@ fn entries_are_looked_up_written_and_removed_by_type() {
     );
     assert_eq!(documents[1]["error"]["code"], "E0409");
     assert_eq!(documents[2]["name"], "by_protocol");
+    assert_eq!((&documents[3]["ok"], &documents[4]["type"]), (&Value::Bool(true), &Value::from("sched_cls")));
     assert!(common::err(&output).contains("does not fit"), "{}", common::err(&output));
 }
 

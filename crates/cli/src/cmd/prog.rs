@@ -97,7 +97,10 @@ pub(crate) fn run(verb: &Verb, out: &mut Out) -> Outcome {
         Verb::List => list(&*kernel, out),
         Verb::Show(one) => show(&open(&kernel, one)?.info()?, out),
         Verb::Run(args) => test_run(&open(&kernel, &args.program)?, args, out),
-        Verb::Pin(args) => Ok(open(&kernel, &args.program)?.pin(&args.path)?),
+        Verb::Pin(args) => {
+            open(&kernel, &args.program)?.pin(&args.path)?;
+            out.done()
+        }
     }
 }
 

@@ -286,7 +286,7 @@ fn definitions(spec: &Spec, out: &mut Out) -> Outcome {
     }
     for text in texts {
         for line in text.lines() {
-            out.line(format_args!("  {line}"))?;
+            out.line(format_args!("  {}", line.replace('\t', "    ")))?;
         }
     }
     Ok(())

@@ -72,9 +72,12 @@ pub(crate) fn run(verb: &Verb, out: &mut Out) -> Outcome {
         Verb::Show(one) => show::one(&Opened::new(&kernel, &one.words)?.0, out),
         Verb::Dump(one) => dump::dump(&Opened::new(&kernel, &one.words)?.0, out),
         Verb::Lookup(args) => change::lookup(&kernel, &args.words, out),
-        Verb::Update(args) => change::update(&kernel, &args.words),
-        Verb::Delete(args) => change::delete(&kernel, &args.words),
-        Verb::Pin(args) => Ok(Target::split(&args.words)?.0.map(&kernel)?.pin(&args.path)?),
+        Verb::Update(args) => change::update(&kernel, &args.words).and_then(|()| out.done()),
+        Verb::Delete(args) => change::delete(&kernel, &args.words).and_then(|()| out.done()),
+        Verb::Pin(args) => {
+            Target::split(&args.words)?.0.map(&kernel)?.pin(&args.path)?;
+            out.done()
+        }
     }
 }
 
