@@ -60,6 +60,7 @@ mod list;
 mod load;
 mod loaded;
 mod map;
+pub mod netlink;
 mod observe;
 mod options;
 pub mod plan;
