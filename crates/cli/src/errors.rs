@@ -11,6 +11,11 @@ const CODES: &[(&str, &str)] = &[
     ("E0901", "output cannot be written"),
     ("E0902", "typed value that is not a value of its type"),
     ("E0903", "file to compare with does not hold verdicts"),
+    ("E0910", "kernel refused a filter, action, device or route"),
+    ("E0911", "there is no such network device or namespace"),
+    ("E0912", "command, or the kernel's trace pipe, cannot be run or read"),
+    ("E0913", "maps cannot be handed over"),
+    ("E0914", "program cannot be put into the slot"),
 ];
 
 /// Codes and their pages, one file each in docs/errors/.
@@ -85,6 +90,11 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0901", include_str!("../../../docs/errors/E0901.md")),
     ("E0902", include_str!("../../../docs/errors/E0902.md")),
     ("E0903", include_str!("../../../docs/errors/E0903.md")),
+    ("E0910", include_str!("../../../docs/errors/E0910.md")),
+    ("E0911", include_str!("../../../docs/errors/E0911.md")),
+    ("E0912", include_str!("../../../docs/errors/E0912.md")),
+    ("E0913", include_str!("../../../docs/errors/E0913.md")),
+    ("E0914", include_str!("../../../docs/errors/E0914.md")),
     ("W0101", include_str!("../../../docs/errors/W0101.md")),
     ("W0102", include_str!("../../../docs/errors/W0102.md")),
     ("W0103", include_str!("../../../docs/errors/W0103.md")),

@@ -6,6 +6,7 @@ mod cmd;
 mod core_path;
 mod errors;
 mod exit;
+mod iproute;
 mod listing;
 mod load_args;
 mod names;
@@ -21,7 +22,7 @@ use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = args::Cli::parse_from(args::typed(std::env::args_os()));
     let mut out = out::Out::new(cli.global);
     let outcome = cmd::run(cli.verb, args::Cli::command(), &mut out).and_then(|()| out.finish());
     status::code(outcome, &mut out)

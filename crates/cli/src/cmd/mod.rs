@@ -5,11 +5,13 @@ pub(crate) mod completions;
 pub(crate) mod explain;
 pub(crate) mod facts;
 pub(crate) mod inspect;
+pub(crate) mod ip;
 pub(crate) mod load;
 pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod prog;
 pub(crate) mod relocate;
+pub(crate) mod tc;
 pub(crate) mod verify;
 
 use crate::exit::Outcome;
@@ -40,6 +42,10 @@ pub(crate) enum Verb {
     /// Type information
     #[command(subcommand)]
     Btf(btf::Verb),
+    /// What tc does with BPF programs, by its own command lines; the rest is handed to tc
+    Tc(tc::Args),
+    /// What ip does with BPF programs, by its own command lines; the rest is handed to ip
+    Ip(ip::Args),
     /// The long story of an error code
     Explain(explain::Args),
     /// Completions for a shell, or the manual page
@@ -59,6 +65,8 @@ pub(crate) fn run(verb: Verb, command: clap::Command, out: &mut Out) -> Outcome 
         Verb::Map(verb) => map::run(&verb, out),
         Verb::Prog(verb) => prog::run(&verb, out),
         Verb::Btf(verb) => btf::run(&verb, out),
+        Verb::Tc(args) => tc::run(&args, out),
+        Verb::Ip(args) => ip::run(&args, out),
         Verb::Explain(args) => explain::run(&args, out),
         Verb::Completions(args) => completions::run(&args, command, out),
     }
