@@ -6,8 +6,8 @@ use super::draft::Draft;
 use crate::Spec;
 use crate::error::Result;
 use onebpf_btf::{Btf, BtfFeatures, Builder, FuncLinkage, Kind, OwnedDef, OwnedType};
-use onebpf_btf::{VarSymbol, downgrade, fix_datasecs};
-use onebpf_object::{Dialect, MapSpec};
+use onebpf_btf::{VarSymbol, downgrade, fix_datasecs, fix_externs, fix_functions};
+use onebpf_object::{Dialect, ExternKind, Function, Linkage, MapSpec};
 use onebpf_sys::Feature;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| {
         layout.symbol(section, name)
     })?;
+    fix_functions(&mut builder, &|name| is_hidden(draft.spec, name));
+    fix_externs(&mut builder, &|name| kconfig_offset(draft.spec, name))?;
     let features = features(draft, &builder);
     let fixed = Btf::from_vec(builder.build()?)?;
     let fitted = downgrade(&fixed, &features)?;
@@ -30,6 +32,19 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     draft.btf = Some(out);
     draft.push(Step::LoadBtf { out, data: Arc::from(fitted.bytes()), optional: true });
     Ok(())
+}
+
+/// Whether a function is a hidden subprogram: to the verifier it is static (libbpf's `mark_btf_static`).
+fn is_hidden(spec: &Spec, name: &str) -> bool {
+    let hidden = |f: &Function| f.name == name && f.linkage == Linkage::Hidden;
+    !spec.programs.contains_key(name) && spec.functions.iter().any(hidden)
+}
+
+fn kconfig_offset(spec: &Spec, name: &str) -> Option<u32> {
+    match spec.externs.get(name)?.kind {
+        ExternKind::Kconfig { offset, .. } => Some(offset),
+        ExternKind::Ksym | ExternKind::Kfunc => None,
+    }
 }
 
 /// Which type makes a plan rely on which feature, and where that is noted for the downgrade.
@@ -131,7 +146,8 @@ impl<'a> Layout<'a> {
     fn symbol(&self, section: &str, name: &str) -> Option<VarSymbol> {
         let other = || self.others.get(section)?.1.get(name).copied();
         let offset = self.declared(section, name).or_else(other)?;
-        Some(VarSymbol { offset, hidden: false })
+        let hidden = self.spec.variables.get(name).is_some_and(|v| v.section == section && !v.global);
+        Some(VarSymbol { offset, hidden })
     }
 
     /// The offset of a variable or of a map's definition.
