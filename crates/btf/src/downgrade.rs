@@ -15,7 +15,7 @@ pub struct BtfFeatures {
     pub datasec: bool,
     /// DECL_TAG (5.16).
     pub decl_tag: bool,
-    /// DATASEC names that start with `?` (6.12).
+    /// DATASEC names that start with `?` (6.9).
     pub qmark_datasec: bool,
     /// FUNC and FUNC_PROTO (5.0).
     pub func: bool,
