@@ -24,6 +24,8 @@ pub struct Sides {
 pub struct Verdict {
     /// The file's name without `.bpf.o`.
     pub name: String,
+    /// libbpf crashed, or its side could not run: nothing is known.
+    pub broken: Option<String>,
     /// Why libbpf does not open it.
     pub refused: Option<String>,
     /// onebpf parses it.
@@ -82,8 +84,9 @@ impl Report {
     /// Counts, name and number.
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |test: &dyn Fn(&Verdict) -> bool| self.verdicts.iter().filter(|it| test(it)).count();
-        let plain = |it: &Verdict| it.refused.is_none() && !it.depends_on_kernel;
-        let same = |it: &Verdict| it.refused.is_none() && it.parsed && it.inspect.is_empty();
+        let opened = |it: &Verdict| it.refused.is_none() && it.broken.is_none();
+        let plain = |it: &Verdict| opened(it) && !it.depends_on_kernel;
+        let same = |it: &Verdict| opened(it) && it.parsed && it.inspect.is_empty();
         let equal = |it: &Verdict| it.relocate.as_ref().is_some_and(Vec::is_empty);
         let programs = |test: &dyn Fn(&Verdict) -> bool| {
             self.verdicts.iter().filter(|it| test(it)).map(|it| it.programs).sum::<usize>()
@@ -91,8 +94,8 @@ impl Report {
         vec![
             ("sources that do not compile", self.unbuilt.len()),
             ("objects", self.verdicts.len()),
-            ("opened by libbpf", count(&|it| it.refused.is_none())),
-            ("  of these parsed by onebpf", count(&|it| it.refused.is_none() && it.parsed)),
+            ("opened by libbpf", count(&|it| opened(it))),
+            ("  of these parsed by onebpf", count(&|it| opened(it) && it.parsed)),
             ("  inspect equal", count(&same)),
             ("without CO-RE and kfuncs", count(&plain)),
             ("  relocated by libbpf", count(&|it| plain(it) && it.programs > 0)),
@@ -100,7 +103,7 @@ impl Report {
             ("  relocation compared", count(&|it| plain(it) && it.relocate.is_some())),
             ("  relocation equal", count(&|it| plain(it) && equal(it))),
             ("  programs compared", programs(&|it| plain(it) && it.relocate.is_some())),
-            ("with CO-RE (not applied) or kfuncs", count(&|it| it.refused.is_none() && it.depends_on_kernel)),
+            ("with CO-RE (not applied) or kfuncs", count(&|it| opened(it) && it.depends_on_kernel)),
             ("  relocation compared", count(&|it| it.depends_on_kernel && it.relocate.is_some())),
             ("  relocation equal", count(&|it| it.depends_on_kernel && equal(it))),
             ("  programs compared", programs(&|it| it.depends_on_kernel && it.relocate.is_some())),
@@ -182,6 +185,7 @@ impl Verdict {
     /// One line for each difference, starting with the object's name.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        lines.extend(self.broken.iter().map(|why| format!("{}: the libbpf side failed: {why}", self.name)));
         if self.refused.is_none() {
             lines.extend(
                 self.unparsed.iter().map(|why| format!("{}: onebpf does not parse it: {why}", self.name)),
@@ -205,7 +209,7 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
     let mut verdict = Verdict { name, ..Verdict::default() };
     let judged = match run::libbpf(&sides.judge, object) {
         Ok(judged) => judged,
-        Err(why) => return Verdict { refused: Some(format!("the libbpf side failed: {why}")), ..verdict },
+        Err(why) => return Verdict { broken: Some(one_line(&why)), ..verdict },
     };
     verdict.depends_on_kernel = judged["kernel"] == true;
     if !judged["open"]["errno"].is_null() {

@@ -70,7 +70,7 @@ pub fn onebpf(onebpf: &Path, verb: &str, object: &Path, more: &[&str]) -> Result
 
 /// The onebpf command: `$ONEBPF`, or the newest of those in the target directory that this binary stands in.
 pub fn find_onebpf() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("ONEBPF") {
+    if let Some(path) = std::env::var_os("ONEBPF").filter(|path| !path.is_empty()) {
         return Some(path.into());
     }
     let target = target_dir()?;

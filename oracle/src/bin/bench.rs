@@ -76,8 +76,10 @@ fn measure(args: &Args) -> Result<(), String> {
         eprintln!("not root: loading is not measured");
     }
     println!("{} rounds, an object of {} programs, libbpf {}\n", args.rounds, programs, libbpf::version());
+    println!("{:<48}{:>12}{:>12}", "milliseconds", "median", "fastest");
     for series in &all {
-        println!("{:<48}{:>12.3} ms", series.what, float(series.median()) / 1e6);
+        let fastest = series.runs.iter().copied().min().unwrap_or(0);
+        println!("{:<48}{:>12.3}{:>12.3}", series.what, float(series.median()) / 1e6, float(fastest) / 1e6);
     }
     let of = |what: &str| all.iter().find(|it| it.what == what).map(Series::median);
     let ratio = match (of(JOBS_1), of(JOBS_2)) {

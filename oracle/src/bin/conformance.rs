@@ -108,6 +108,9 @@ fn compare(args: &Args) -> Result<bool, String> {
         eprintln!("not root: what objects hold is compared, relocation is not");
     }
     let (objects, unbuilt) = objects(args)?;
+    if objects.is_empty() {
+        return Err("no objects to compare".into());
+    }
     let sides = Sides { judge, onebpf, load: args.load };
     let mut report = Report { unbuilt, ..Report::of(&objects, &sides) };
     report.allow(ALLOWED);
