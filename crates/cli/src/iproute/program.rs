@@ -8,6 +8,7 @@ use crate::exit::{Failure, Outcome};
 use crate::out::Out;
 use crate::render;
 use onebpf::netlink::Attached;
+use onebpf::object::{Contents, MapType};
 use onebpf::{Kernel, Loaded, ParseOptions, PinLayout, PinOptions, Program, Spec};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub(crate) fn ready(kernel: &Arc<dyn Kernel>, source: &Source, hook: &Hook, out:
             let options = options(&**kernel, object);
             let mut loaded = onebpf::load_spec(kernel, &spec, &options)
                 .map_err(|error| verbose_failure(&error, object).about(&object.file))?;
+            warn_of_arrays(&spec, &loaded, out);
             if object.verbose {
                 report(&spec, &loaded, out)?;
             }
@@ -89,6 +91,18 @@ fn options(kernel: &dyn Kernel, object: &ObjectSource) -> onebpf::Options {
     }
 }
 
+/// The kernel empties a program array when its last user in user space goes (`bpf_map_put_uref()`), and this command goes.
+fn warn_of_arrays(spec: &Spec, loaded: &Loaded, out: &mut Out) {
+    for map in spec.maps.values() {
+        let filled = matches!(&map.contents, Contents::Slots(slots) if !slots.is_empty());
+        let unpinned = loaded.map(&map.name).is_some_and(|map| map.pinned().is_none());
+        if map.kind == MapType::PROG_ARRAY && filled && unpinned {
+            let text = "is not pinned: the kernel empties it when this command ends";
+            out.say(&format!("warning: program array `{}` {text}", map.name));
+        }
+    }
+}
+
 /// The section that was asked for, or that of the program that was asked for.
 fn section_of<'a>(object: &'a ObjectSource, hook: &Hook, spec: &'a Spec, main: &str) -> &'a str {
     match (&object.section, &object.program, spec.programs.get(main)) {
@@ -115,7 +129,7 @@ fn report(spec: &Spec, loaded: &Loaded, out: &mut Out) -> Outcome {
         let state = if map.reused() { "reused" } else { "created" };
         let pinned = map.pinned().map(|path| format!(", pinned at {}", path.display())).unwrap_or_default();
         let sizes = format!("key {} bytes, value {} bytes", info.key_size, info.value_size);
-        let kind = onebpf::object::MapType(info.map_type);
+        let kind = MapType(info.map_type);
         out.say(&format!(
             "map `{name}` {state}: id {}, {kind}, {sizes}, {} entries, flags {:#x}{pinned}",
             info.id, info.max_entries, info.flags

@@ -181,9 +181,17 @@ fn advise(failure: Failure, verb: FilterVerb, wanted: &Filter, device: &str) -> 
         Some(Errno::EXIST) if verb == FilterVerb::Add => {
             failure.hint("`tc filter replace` takes the place of the one that is there")
         }
-        Some(Errno::INVAL | Errno::NOENT) if clsact && verb != FilterVerb::Delete => failure
-            .hint(format!("without a qdisc for it there is no place: `tc qdisc add dev {device} clsact`")),
+        Some(Errno::INVAL | Errno::NOENT) if clsact && failure_says(&failure, "Qdisc") => failure
+            .hint(format!("there is no place for it without a qdisc: `tc qdisc add dev {device} clsact`")),
+        // cls_bpf_offload()
+        Some(Errno::INVAL) if verb != FilterVerb::Add => {
+            failure.hint("`skip_hw` and `skip_sw` of a filter that is there cannot be changed")
+        }
         Some(Errno::PERM) => failure.hint("this needs CAP_NET_ADMIN"),
         _ => failure,
     }
+}
+
+fn failure_says(failure: &Failure, word: &str) -> bool {
+    matches!(failure, Failure::Failed { report, .. } if report.message.contains(word))
 }

@@ -1,0 +1,335 @@
+//! `onebpf tc` and `onebpf ip` on the running kernel, under traffic, in namespaces of their own: filters as the system's
+//! `tc` and `bpftool` print them, and counters. Skipped, saying why, without root or iproute2.
+
+mod common;
+
+use common::{err, objects, out};
+use std::process::{Command, Output};
+
+/// What every script begins with: a veth pair `va` (10.9.0.1) and `vb` (10.9.0.2, in network namespace `other`), clsact on
+/// both, a BPF filesystem, `send N` packets, and `hits [MAP]`, the counters of a map in tc/globals on one line.
+const SETUP: &str = r#"
+set -e
+onebpf() { "$ONEBPF" "$@"; }
+mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /mnt
+mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf
+ip netns add other
+echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+nsenter --net=/run/netns/other sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'
+ip link add va type veth peer name vb netns other
+ip addr add 10.9.0.1/24 dev va && ip link set va up
+ip -n other addr add 10.9.0.2/24 dev vb && ip -n other link set vb up
+ip neigh add 10.9.0.2 dev va lladdr "$(nsenter --net=/run/netns/other cat /sys/class/net/vb/address 2>/dev/null ||
+    ip -n other -j link show dev vb | sed 's/.*"address":"\([^"]*\)".*/\1/')"
+onebpf tc qdisc add dev va clsact
+tc -n other qdisc add dev vb clsact
+send() { for _ in $(seq "$1"); do echo x > /dev/udp/10.9.0.2/9; done; }
+hits() { bpftool -j map dump pinned "/sys/fs/bpf/tc/globals/${1:-tc_hits}"; echo; }
+refused() { if "$@" 2>/dev/null; then echo "not refused: $*" >&2; exit 9; fi; }
+"#;
+
+/// Runs a script of bash after [`SETUP`]; `None` where that cannot be.
+fn shell(script: &str) -> Option<Output> {
+    let mut command = Command::new("unshare");
+    command.args(["-mn", "bash", "-c", &format!("{SETUP}\n{script}\n:")]).current_dir(objects());
+    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "100").env("NO_COLOR", "1");
+    command.env_remove("TC_BPF_MNT").env_remove("TC_BPF_UDS");
+    let probe = Command::new("unshare")
+        .args([
+            "-mn",
+            "bash",
+            "-c",
+            "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb",
+        ])
+        .output();
+    match probe {
+        Ok(output) if output.status.success() => Some(command.output().expect("bash starts")),
+        Ok(output) => {
+            eprintln!("skipped: {}", err(&output));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: no unshare: {error}");
+            None
+        }
+    }
+}
+
+/// The counters of each `hits` of a script.
+fn counters(output: &Output) -> Vec<Vec<u64>> {
+    let byte = |byte: &serde_json::Value| u8::from_str_radix(&byte.as_str()?[2..], 16).ok();
+    let value = |entry: &serde_json::Value| -> u64 {
+        let bytes: Vec<u8> = entry["value"].as_array().unwrap().iter().filter_map(byte).collect();
+        u64::from_ne_bytes(bytes.try_into().unwrap())
+    };
+    let text = out(output);
+    let lines = text.lines().filter(|line| line.starts_with("[{\"key\""));
+    lines
+        .map(|line| serde_json::from_str::<Vec<serde_json::Value>>(line).unwrap().iter().map(value).collect())
+        .collect()
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}\n{}", out(output), err(output));
+}
+
+#[track_caller]
+fn has(text: &str, part: &str) {
+    assert!(text.contains(part), "no `{part}` in:\n{text}");
+}
+
+#[test]
+fn filters_are_as_others_print_them() {
+    let script = "onebpf tc filter add dev va egress bpf da obj elf_plain.o
+        onebpf tc filter add dev va ingress prio 7 handle 0x3 protocol ip bpf obj elf_plain.o sec classifier classid 1:5 skip_hw
+        tc filter show dev va egress; tc filter show dev va ingress; bpftool net
+        send 3
+        bpftool -j map dump name counters; echo
+        onebpf tc filter replace dev va ingress prio 7 handle 0x3 protocol ip bpf da obj elf_plain.o sec action skip_hw
+        tc filter show dev va ingress
+        onebpf tc f del dev va egress pref 49152 bpf; tc filter show dev va egress | wc -l
+        test -z \"$(ls /sys/fs/bpf/tc/globals 2>/dev/null)\"";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(
+        &text,
+        "filter protocol all pref 49152 bpf chain 0 handle 0x1 elf_plain.o:[classifier] direct-action not_in_hw id ",
+    );
+    has(
+        &text,
+        "filter protocol ip pref 7 bpf chain 0 handle 0x3 flowid 1:5 elf_plain.o:[classifier] skip_hw not_in_hw id ",
+    );
+    has(&text, "va(2) clsact/egress elf_plain.o:[classifier] id ");
+    has(&text, "handle 0x3 elf_plain.o:[action] direct-action skip_hw not_in_hw id ");
+    assert!(text.ends_with("\n0\n"), "{text}");
+}
+
+#[test]
+fn tail_calls_count_under_traffic_and_slots_are_replaced() {
+    let script = "onebpf tc filter add dev va egress protocol ip bpf da obj tc_jumps.o
+        send 5; hits
+        nsenter --net=/run/netns/other \"$ONEBPF\" tc filter add dev vb ingress protocol ip bpf da obj tc_jumps.o
+        send 5; hits
+        # Another object with another id, the same array: its slot only. What runs sees it.
+        onebpf tc exec bpf graft m:globals/tc_jumps key 2 obj tc_jumps_other.o
+        send 5; hits
+        onebpf tc exec bpf graft /sys/fs/bpf/tc/globals/tc_jumps obj tc_jumps.o sec 1/2
+        send 5; hits
+        refused onebpf tc exec bpf graft m:globals/tc_jumps obj tc_jumps.o
+        refused onebpf tc exec bpf graft m:globals/tc_hits key 1 obj tc_jumps.o
+        refused onebpf tc exec bpf graft m:globals/none key 1 obj tc_jumps.o
+        refused onebpf tc exec bpf graft m:globals/tc_jumps key 5 obj tc_jumps.o
+        refused onebpf tc exec bpf graft m:globals/tc_jumps key 1 obj tc_jumps.o sec prog type xdp";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let wanted: [[u64; 7]; 4] = [
+        [5, 5, 5, 5, 5, 0, 0],
+        [15, 15, 15, 15, 15, 0, 0],
+        // The object that is grafted from has a slot of its own too: 9/2.
+        [25, 25, 15, 15, 15, 10, 0],
+        [35, 35, 25, 25, 25, 10, 0],
+    ];
+    assert_eq!(counters(&output), wanted);
+}
+
+#[test]
+fn the_main_program_stays_out_of_its_own_slot() {
+    let script = "onebpf tc filter add dev va egress protocol ip bpf da obj tc_jumps.o sec 1/0
+        tc filter show dev va egress
+        bpftool -j map dump pinned /sys/fs/bpf/tc/globals/tc_jumps | grep -o '\"key\":\\[[^]]*\\],\"value\":\\['";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "tc_jumps.o:[1/0] direct-action");
+    let keys: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("\"key\":[\"")).collect();
+    assert_eq!(keys.len(), 2, "{text}");
+    assert!(keys[0].starts_with("0x02") && keys[1].starts_with("0x04"), "{keys:?}");
+}
+
+#[test]
+fn what_fails_attaches_nothing() {
+    let script = "for words in 'obj elf_plain.o sec nothing' 'obj rejected_packet.o sec tc' 'obj none.o' \
+            'obj /dev/null' 'obj elf_plain.o program nothing' 'pinned /sys/fs/bpf/none' 'obj elf_plain.o export /mnt/nobody'; do
+            refused onebpf tc filter add dev va egress bpf da $words
+        done
+        refused onebpf tc filter add dev none egress bpf da obj elf_plain.o
+        refused onebpf tc filter change dev va egress pref 1 handle 9 protocol ip bpf da obj elf_plain.o
+        refused onebpf ip link set dev va xdpgeneric obj elf_plain.o
+        refused onebpf ip route add 10.8.0.0/24 dev va encap bpf out obj elf_plain.o
+        tc filter show dev va egress; ip -d link show dev va | grep -c prog/xdp || true; ip route show 10.8.0.0/24
+        onebpf tc filter add dev va egress bpf da obj rejected_packet.o sec tc verbose 2>&1 | head -3 >&2";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    assert_eq!(out(&output), "0\n");
+    has(&err(&output), "error[E0403]");
+}
+
+#[test]
+fn xdp_runs_and_is_not_replaced_by_accident() {
+    let script = "inside() { nsenter --net=/run/netns/other \"$ONEBPF\" \"$@\"; }
+        inside ip link set dev vb xdpgeneric obj tc_jumps.o
+        nsenter --net=/run/netns/other bpftool net | grep vb
+        ip -n other link show dev vb
+        send 4; hits
+        refused inside ip link set dev vb xdpgeneric obj tc_jumps.o
+        inside ip -force link set dev vb xdpgeneric obj elf_prog.o sec prog
+        inside ip link set dev vb xdpgeneric off
+        refused inside ip link set dev vb xdpgeneric obj tc_jumps.o sec classifier_
+        inside ip link set vb mtu 1400 xdpgeneric obj elf_prog.o
+        ip -n other link show dev vb";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "vb(2) generic id ");
+    has(&text, "prog/xdp id ");
+    has(&text, "mtu 1400 xdpgeneric");
+    assert_eq!(counters(&output), [[4, 4, 4, 4, 4, 0, 0]]);
+}
+
+#[test]
+fn routes_run_programs() {
+    let script = "onebpf ip route add 10.8.0.0/24 via 10.9.0.2 dev va encap bpf out obj tc_jumps.o headroom 64 metric 7 proto static mtu 1300
+        ip route show 10.8.0.0/24
+        for _ in 1 2 3; do echo x > /dev/udp/10.8.0.1/9; done; hits
+        onebpf ip route replace 10.8.0.0/24 via 10.9.0.2 dev va encap bpf xmit obj elf_prog.o metric 7
+        ip route show 10.8.0.0/24
+        onebpf ip route add table 100 10.7.0.0/16 dev va encap bpf in obj elf_prog.o sec prog
+        ip route show table 100
+        refused onebpf ip route add 10.8.0.0/24 via 10.9.0.2 dev va encap bpf xmit obj elf_prog.o metric 7
+        bpftool -j prog show | tr '{' '\\n' | grep -o '\"type\":\"lwt_[a-z]*\"' | sort -u";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(
+        &text,
+        "10.8.0.0/24  encap bpf out tc_jumps.o:[prog] via 10.9.0.2 dev va proto static metric 7 mtu 1300",
+    );
+    has(&text, "encap bpf xmit elf_prog.o:[prog]");
+    has(&text, "10.7.0.0/16  encap bpf in elf_prog.o:[prog] dev va scope link");
+    has(&text, "\"type\":\"lwt_in\"");
+    has(&text, "\"type\":\"lwt_xmit\"");
+    assert_eq!(counters(&output), [[3, 3, 3, 3, 3, 0, 0]]);
+}
+
+#[test]
+fn maps_are_handed_over() {
+    let script = "onebpf tc exec bpf import /mnt/sock run sh -c 'env | grep ^BPF_ | sort; readlink /proc/self/fd/$BPF_MAP1; ls /mnt' &
+        while ! test -S /mnt/sock; do sleep 0.05; done
+        onebpf tc filter add dev va egress bpf da obj elf_plain.o export /mnt/sock
+        wait
+        TC_BPF_UDS=/mnt/sock refused onebpf tc filter add dev va egress bpf da obj elf_plain.o
+        TC_BPF_UDS=/mnt/sock refused onebpf tc filter add dev va egress bpf da obj elf_plain.o export /mnt/sock";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "BPF_NUM_MAPS=2\n");
+    has(&text, "BPF_MAP1=");
+    has(&text, "BPF_MAP2=");
+    assert!(text.ends_with("anon_inode:bpf-map\n"), "the socket is gone, the map is there: {text}");
+}
+
+#[test]
+fn pinned_programs_are_attached() {
+    let script = "onebpf load tc_jumps.o --type tc --pin /sys/fs/bpf/all >/dev/null
+        onebpf tc filter add dev va egress protocol ip bpf da object-pinned /sys/fs/bpf/all/classify
+        tc filter show dev va egress
+        mkdir -p /sys/fs/bpf/tc; bpftool prog pin pinned /sys/fs/bpf/all/classify /sys/fs/bpf/tc/mine
+        onebpf tc filter add dev va ingress bpf da pinned m:mine
+        tc filter show dev va ingress
+        onebpf tc exec bpf graft m:globals/tc_jumps key 3 fd m:mine
+        refused onebpf tc filter add dev va ingress bpf da fd /sys/fs/bpf/tc/globals/tc_hits
+        refused onebpf tc filter add dev va ingress bpf da fd m:none";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "handle 0x1 classify:[*fsobj] direct-action");
+    has(&text, "handle 0x1 m:mine:[*fsobj] direct-action");
+}
+
+#[test]
+fn a_named_namespace_has_a_sys_of_its_own() {
+    let script = "mount -t bpf bpf /mnt && mkdir /mnt/tc
+        TC_BPF_MNT=/mnt onebpf tc -n other filter add dev vb ingress protocol ip bpf da obj tc_jumps.o
+        ls /mnt/tc/globals; tc -n other filter show dev vb ingress
+        ls /sys/fs/bpf; ip -n other link show dev vb | head -1; ip link show dev va | head -1
+        refused onebpf tc -netns nowhere filter add dev vb ingress bpf da obj elf_plain.o
+        onebpf ip -n other link set dev vb xdpgeneric obj elf_prog.o; ip -n other link show dev vb | grep -c prog/xdp";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "tc_hits\ntc_jumps\n");
+    has(&text, "tc_jumps.o:[classifier]");
+    assert!(text.ends_with("\n1\n"), "{text}");
+}
+
+#[test]
+fn what_tc_refused_works() {
+    let script = "onebpf tc filter add dev va egress protocol ip bpf da obj tc_modern.o sec tc program tc_entry
+        tc filter show dev va egress
+        send 2; hits modern_hits
+        onebpf tc filter replace dev va egress pref 49152 handle 1 protocol ip bpf da obj tc_modern.o program tc_second
+        tc filter show dev va egress
+        send 1; hits modern_hits
+        onebpf ip link set dev va xdpgeneric obj tc_modern.o sec xdp; ls /sys/fs/bpf/tc/globals";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "tc_modern.o:[tc] direct-action not_in_hw id ");
+    has(&text, "name tc_entry");
+    has(&text, "name tc_second");
+    assert!(text.ends_with("modern_hits\nmodern_jumps\n"), "{text}");
+    assert_eq!(counters(&output), [[6, 6, 0, 0], [6, 6, 3, 0]]);
+}
+
+#[test]
+fn batches_go_line_by_line() {
+    let script = "cat > /mnt/batch <<'END'
+# everything at once
+qdisc replace dev va clsact
+filter add dev va egress protocol ip pref 1 \\
+    bpf da obj elf_plain.o
+filter add dev va ingress pref 2 u32 match u32 0 0 flowid 1:1
+END
+        onebpf tc -b /mnt/batch; tc filter show dev va egress; tc filter show dev va ingress
+        echo 'filter del dev va egress pref 1 bpf' | onebpf tc -batch -; tc filter show dev va egress | wc -l
+        printf 'filter add dev none ingress bpf obj x.o\\nfilter add dev va egress bpf da obj elf_plain.o\\n' > /mnt/batch
+        refused onebpf tc -force -batch /mnt/batch; tc filter show dev va egress | wc -l";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    has(&text, "pref 1 bpf chain 0 handle 0x1 elf_plain.o:[classifier] direct-action");
+    has(&text, "pref 2 u32");
+    assert!(text.ends_with("\n0\n2\n"), "{text}");
+}
+
+#[test]
+fn actions_run_where_the_kernel_has_them() {
+    let script = "onebpf tc actions add action bpf obj elf_plain.o sec action index 5 2>/mnt/why || { cat /mnt/why >&2; exit 7; }
+        tc actions show action bpf
+        onebpf tc filter add dev va egress bpf obj elf_plain.o action bpf obj elf_plain.o
+        tc filter show dev va egress";
+    let Some(output) = shell(script) else { return };
+    if output.status.code() == Some(7) {
+        has(&err(&output), "CONFIG_NET_ACT_BPF");
+        eprintln!(
+            "skipped: this kernel has no act_bpf; its messages are tested in onebpf::netlink\n{}",
+            err(&output)
+        );
+        return;
+    }
+    succeeded(&output);
+    has(&out(&output), "elf_plain.o:[action]");
+}
+
+#[test]
+fn the_rest_is_the_systems() {
+    let script = "onebpf tc -j qdisc show dev va; onebpf ip --brief addr show dev va; onebpf ip -V
+        onebpf tc filter add dev va egress pref 3 u32 match u32 0 0 action mirred egress mirror dev va; tc filter show dev va egress
+        refused onebpf tc nonsense; PATH=/nowhere refused onebpf tc qdisc show";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    for part in ["\"kind\":\"clsact\"", "va@", "ip utility", "pref 3 u32"] {
+        has(&out(&output), part);
+    }
+}
