@@ -100,6 +100,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("W0103", include_str!("../../../docs/errors/W0103.md")),
     ("W0104", include_str!("../../../docs/errors/W0104.md")),
     ("W0105", include_str!("../../../docs/errors/W0105.md")),
+    ("W0106", include_str!("../../../docs/errors/W0106.md")),
     ("W0120", include_str!("../../../docs/errors/W0120.md")),
     ("W0121", include_str!("../../../docs/errors/W0121.md")),
     ("W0301", include_str!("../../../docs/errors/W0301.md")),

@@ -49,6 +49,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
     ("W0103", "outer map that can only be reused"),
     ("W0104", "tail section for a program array that is not there"),
     ("W0105", "annotation that contradicts its map"),
+    ("W0106", "tail-call tag that leads nowhere"),
     ("W0120", "`.BTF.ext` ignored"),
     ("W0121", "BTF ignored"),
 ];

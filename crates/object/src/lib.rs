@@ -41,6 +41,8 @@ pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
     warnings.extend(data.warnings);
     warnings.extend(code.warnings);
     warnings.extend(maps::fill_tail_slots(&mut data.maps, &code.programs)?);
+    warnings.extend(maps::fill_tagged_slots(&mut data.maps, &code.programs, &code.functions, btf.as_ref())?);
+    let hashed = data.maps.values().any(|map| map.pinning == Pinning::Object);
     Ok(Spec {
         name: options.name.clone(),
         maps: data.maps,
@@ -51,6 +53,7 @@ pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
         license: meta::license(&elf)?,
         kernel_version: meta::kernel_version(&elf)?,
         endian: elf.endian,
+        file_hash: hashed.then(|| sha1_smol::Sha1::from(bytes).digest().bytes()),
         btf,
         warnings,
     })

@@ -1,6 +1,7 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
+use crate::layout::TypeLayout;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ pub struct Facts {
     /// What the directories above those paths are.
     #[serde(default)]
     pub dirs: BTreeMap<PathBuf, Dir>,
+    /// What iproute2's layout depends on; `None`: no map needs it.
+    #[serde(default)]
+    pub iproute2: Option<Iproute2Facts>,
     /// Kernel BTF ids that programs attach to; `None`: the kernel has no such type.
     #[serde(default)]
     pub targets: Vec<(BtfTarget, Option<u32>)>,
@@ -35,6 +39,55 @@ pub struct BtfTarget {
     pub function: bool,
 }
 
+/// iproute2's part of a host: where its BPF filesystem is, and what its configuration says of pinning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Iproute2Facts {
+    /// The mount point; where one is to be mounted, if there is none.
+    pub mount: PathBuf,
+    /// Whether a BPF filesystem is there.
+    pub mounted: bool,
+    /// What `xdp` and `ip` beside the directory `tc` are.
+    pub siblings: BTreeMap<String, Sibling>,
+    /// Directories for numbered pinning, below the mount point, as `bpf_pinning` says.
+    pub database: BTreeMap<u32, String>,
+    /// Lines of that file which mean nothing.
+    pub warnings: Vec<String>,
+}
+
+/// What stands where iproute2 puts a symbolic link to `tc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sibling {
+    /// Nothing.
+    Absent,
+    /// A symbolic link.
+    Link,
+    /// Something else, e.g. a directory with globals of its own.
+    Own,
+}
+
+/// A map that is pinned, as far as can be seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PinnedMap {
+    /// What the kernel says of it.
+    pub info: MapInfo,
+    /// One of the maps in it, if it holds maps and is not empty: all in it are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner: Option<Box<MapInfo>>,
+    /// Its key's members, if it has BTF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<TypeLayout>,
+    /// Its value's members, if it has BTF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<TypeLayout>,
+}
+
+impl From<MapInfo> for PinnedMap {
+    fn from(info: MapInfo) -> Self {
+        Self { info, ..Self::default() }
+    }
+}
+
 /// What is at a path on a BPF filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,7 +95,7 @@ pub enum Pinned {
     /// Nothing (ENOENT, and only that).
     Absent,
     /// A map.
-    Map(MapInfo),
+    Map(Box<PinnedMap>),
     /// Something else that can be pinned.
     Other(ObjectKind),
     /// It could not be looked at.
@@ -119,7 +172,7 @@ mod tests {
             ..Facts::default()
         };
         facts.features.0.insert(Feature::Btf, Support::Yes);
-        facts.pins.insert("/sys/fs/bpf/m".into(), Pinned::Map(MapInfo { id: 7, ..MapInfo::default() }));
+        facts.pins.insert("/sys/fs/bpf/m".into(), Pinned::Map(Box::new(MapInfo { id: 7, ..MapInfo::default() }.into())));
         facts.targets.push((BtfTarget { name: "vfs_read".into(), function: true }, None));
         facts
     }

@@ -43,8 +43,24 @@ pub struct PinOptions {
     pub everything_under: Option<PathBuf>,
     /// Pin nothing, reuse nothing.
     pub disabled: bool,
+    /// Where single maps are pinned, by name, whatever the object says; a map that has no pin gets one so.
+    pub paths: BTreeMap<String, PathBuf>,
+    /// Mount a BPF filesystem at the root if there is none. iproute2's layout does not ask.
+    pub mount: bool,
+    /// The BPF filesystem that iproute2's layout uses, and no other: what tc takes from `TC_BPF_MNT`.
+    pub iproute2_mount: Option<PathBuf>,
     /// What to do when a pinned map is not what the object declares.
     pub on_mismatch: Mismatch,
+    /// The same for single maps, by name.
+    pub on_mismatch_of: BTreeMap<String, Mismatch>,
+    /// Migrate although entries or numbers are lost by it; what is lost is counted.
+    pub lossy: bool,
+    /// What becomes of the slots of an outer map that is reused; by default the layout's rule.
+    pub outer: Option<OuterRule>,
+    /// The same for single maps, by name.
+    pub outer_of: BTreeMap<String, OuterRule>,
+    /// What becomes of a pinned program array that fits; by default the layout's rule.
+    pub program_arrays: Option<ArrayRule>,
 }
 
 /// How pins are laid out on a BPF filesystem.
@@ -55,6 +71,35 @@ pub enum PinLayout {
     Libbpf,
     /// `<root>/tc/globals/<name>` and its siblings.
     Iproute2,
+}
+
+/// What a load writes into a map of maps that it found pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OuterRule {
+    /// Nothing. iproute2's rule, unless another outer map of the object is new.
+    Keep,
+    /// The slots that the object declares. The rule for all but iproute2's maps.
+    Fill,
+    /// The slots that the object declares; all others are emptied.
+    Sync,
+}
+
+/// What a load does with a program array that it found pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrayRule {
+    /// A new one, filled before anybody sees it, takes the name: programs of the old load keep the old one.
+    Replace,
+    /// Its slots are written, and running programs see that at once. The rule of iproute2's layout.
+    Reuse,
+}
+
+impl PinOptions {
+    /// The policy for a map.
+    pub fn mismatch_of(&self, map: &str) -> Mismatch {
+        self.on_mismatch_of.get(map).copied().unwrap_or(self.on_mismatch)
+    }
 }
 
 /// What to do when a pinned map differs from the declared one.

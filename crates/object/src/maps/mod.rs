@@ -19,6 +19,7 @@ mod legacy;
 mod link;
 mod places;
 mod struct_ops;
+mod tagged;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod walk;
 
 use index::Index;
 pub(crate) use places::Places;
+pub(crate) use tagged::fill_tagged_slots;
 pub(crate) use tail::{fill_tail_slots, parse as tail_section};
 
 use crate::elf::{Elf, Section, SectionKind};

@@ -42,7 +42,7 @@ pub(crate) fn fill_tail_slots(
     Ok(warnings)
 }
 
-fn set_slot(map: &mut MapSpec, index: u32, program: &str) {
+pub(super) fn set_slot(map: &mut MapSpec, index: u32, program: &str) {
     let slot = Slot { index, target: SlotTarget::Program(program.to_owned()) };
     match &mut map.contents {
         Contents::Slots(slots) => match slots.binary_search_by_key(&index, |slot| slot.index) {
@@ -62,7 +62,7 @@ pub(crate) fn parse(name: &str) -> Option<(u32, u32)> {
 }
 
 /// One `%i`: its value, as an unsigned number of the same bits, and what follows.
-fn integer(text: &str) -> Option<(u32, &str)> {
+pub(super) fn integer(text: &str) -> Option<(u32, &str)> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
