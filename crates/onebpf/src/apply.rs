@@ -3,11 +3,14 @@
 //! Nothing is decided here: each step is one kernel operation, with the alternatives that the plan wrote into it.
 //! What was done is noted in a [`Journal`]; the first refusal undoes it, last thing first.
 
+mod migrate;
+mod names;
 mod program;
 mod refused;
 
 use crate::error::{Code, Error, Result, Retry};
-use crate::loaded::Loaded;
+use crate::loaded::{Loaded, Migrated};
+use crate::observe;
 use crate::plan::{self, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
 use crate::program::LoadedProgram;
 use crate::undo::{Journal, Undo};
@@ -36,6 +39,7 @@ pub fn apply(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize) -> Result<Loade
         fds: HashMap::new(),
         programs: HashMap::new(),
         pins: HashMap::new(),
+        migrated: IndexMap::new(),
         journal: Journal::default(),
     };
     match run.steps(jobs) {
@@ -54,6 +58,8 @@ struct Run<'a> {
     programs: HashMap<u32, LoadedProgram>,
     /// Pins made, by slot.
     pins: HashMap<u32, PathBuf>,
+    /// What became of entries, by map.
+    migrated: IndexMap<String, Migrated>,
     journal: Journal,
 }
 
@@ -81,7 +87,7 @@ impl Run<'_> {
                 Ok(())
             }
             Step::LoadBtf { out, data, optional } => self.load_btf(*out, data, *optional),
-            Step::OpenPin { out, path, expect, .. } => self.open_pin(*out, path, expect),
+            Step::OpenPin { out, path, expect, id, .. } => self.open_pin(*out, path, expect, *id),
             Step::CreateMap(map) => self.create_map(map),
             Step::Write { map, name, key, value } => {
                 let done = self.kernel.map_update(self.fd(*map)?, key, value, 0);
@@ -101,6 +107,12 @@ impl Run<'_> {
                     }
                 })
             }
+            Step::Prune { map, name, keep } => self.prune(*map, name, keep),
+            Step::Migrate { to, name, migration } => self.migrate(*to, name, migration),
+            Step::MountBpffs { path } => self.mount(path),
+            Step::Symlink { path, target } => self.symlink(path, target),
+            Step::Stage { object, name, path } => self.stage(*object, name, path),
+            Step::Publish { object, name, staged, path } => self.publish(*object, name, staged, path),
             Step::MakeDir { path } => match self.kernel.mkdir(path) {
                 Ok(()) => {
                     self.journal.push(Undo::RemoveDir(path.clone()));
@@ -180,12 +192,15 @@ impl Run<'_> {
     }
 
     /// Opens a pinned map, and looks again: it may have been replaced since the host was observed.
-    fn open_pin(&mut self, out: Slot<object::Map>, path: &Path, expect: &CreateMap) -> Result<()> {
+    fn open_pin(&mut self, out: Slot<object::Map>, path: &Path, expect: &CreateMap, id: u32) -> Result<()> {
         let what = format_args!("map `{}` at {}", expect.name, path.display()).to_string();
         let gone = |e| Error::refused(Code::PinChanged, &what, e).retry(Retry::ObserveAgain);
         let fd = self.kernel.open_pin(path).map_err(gone)?;
         let info = self.kernel.map_info(fd.as_fd()).map_err(gone)?;
-        let differs = plan::compare(expect, &info);
+        // What was seen of the same map before is still so, but for what the kernel has just said.
+        let now =
+            if info.id == id { Ok(info.into()) } else { observe::pinned_map(&**self.kernel, fd.as_fd()) };
+        let differs = plan::compare(expect, &now.map_err(gone)?);
         if !differs.is_empty() {
             let error = plan::mismatch(Code::PinChanged, expect, path, &differs);
             return Err(error.retry(Retry::ObserveAgain));
@@ -213,7 +228,8 @@ impl Run<'_> {
         let fd = self.object(object)?;
         self.kernel.pin(fd, path).map_err(|e| {
             let error = refused::pin(name, path, e);
-            let race = e.errno == Errno::EXIST;
+            // A failed load takes the directories away that it has made, also from under another's feet.
+            let race = matches!(e.errno, Errno::EXIST | Errno::NOENT);
             if race { error.retry(Retry::ObserveAgain) } else { error }
         })?;
         self.journal.push(Undo::Unpin(path.to_owned()));
@@ -284,7 +300,7 @@ impl Run<'_> {
             let pinned = self.pins.remove(&slot.number()).or(reused);
             maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
         }
-        Loaded { maps, programs, warnings: self.plan.warnings.clone() }
+        Loaded { maps, programs, migrated: self.migrated, warnings: self.plan.warnings.clone() }
     }
 }
 

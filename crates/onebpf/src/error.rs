@@ -23,6 +23,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0311", "object is for the other byte order"),
     ("E0312", "saved facts are damaged"),
     ("E0313", "file cannot be read"),
+    ("E0314", "inner map does not fit its outer map"),
+    ("E0315", "entries of a pinned map cannot be migrated"),
     ("E0401", "kernel refused the object's BTF"),
     ("E0402", "kernel refused to create a map"),
     ("E0403", "verifier rejected a program"),
@@ -35,11 +37,16 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0410", "test run failed"),
     ("E0411", "there is no such object in the kernel"),
     ("E0412", "plan is not consistent"),
+    ("E0413", "migration would lose something"),
 ];
 
 /// Every code that a warning of a plan can have, with its title.
-pub const WARNINGS: &[(&str, &str)] =
-    &[("W0301", "slot that stays empty"), ("W0302", "slot that is left as it is")];
+pub const WARNINGS: &[(&str, &str)] = &[
+    ("W0301", "slot that stays empty"),
+    ("W0302", "slot that is left as it is"),
+    ("W0303", "pinning with a number that nothing explains"),
+    ("W0304", "line of iproute2's database that means nothing"),
+];
 
 /// The codes, as they are used inside the crate: the index of a row in [`CODES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,8 @@ pub(crate) enum Code {
     Endian,
     Facts,
     File,
+    Inner,
+    Migration,
     BtfLoad,
     MapCreate,
     Verifier,
@@ -69,6 +78,7 @@ pub(crate) enum Code {
     TestRun,
     NoObject,
     Plan,
+    Loss,
 }
 
 /// Why an object was not read, planned or loaded. Its kind is private; [`Error::report`] tells all.
@@ -221,7 +231,8 @@ mod tests {
     fn codes_and_rows_agree() {
         assert_eq!(Error::new(Code::NoProgram, "").code(), "E0301");
         assert_eq!(Error::new(Code::BtfLoad, "").code(), "E0401");
-        assert_eq!(Error::new(Code::Plan, "").code(), CODES[CODES.len() - 1].0);
+        assert_eq!(Error::new(Code::Plan, "").code(), "E0412");
+        assert_eq!(Error::new(Code::Loss, "").code(), CODES[CODES.len() - 1].0);
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 }

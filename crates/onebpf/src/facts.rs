@@ -22,6 +22,9 @@ pub struct Facts {
     /// What the directories above those paths are.
     #[serde(default)]
     pub dirs: BTreeMap<PathBuf, Dir>,
+    /// Whether the kernel compiles programs to machine code; `None`: no pinned program array asks, or it cannot be seen.
+    #[serde(default)]
+    pub jit: Option<bool>,
     /// What iproute2's layout depends on; `None`: no map needs it.
     #[serde(default)]
     pub iproute2: Option<Iproute2Facts>,
@@ -172,7 +175,10 @@ mod tests {
             ..Facts::default()
         };
         facts.features.0.insert(Feature::Btf, Support::Yes);
-        facts.pins.insert("/sys/fs/bpf/m".into(), Pinned::Map(Box::new(MapInfo { id: 7, ..MapInfo::default() }.into())));
+        facts.pins.insert(
+            "/sys/fs/bpf/m".into(),
+            Pinned::Map(Box::new(MapInfo { id: 7, ..MapInfo::default() }.into())),
+        );
         facts.targets.push((BtfTarget { name: "vfs_read".into(), function: true }, None));
         facts
     }

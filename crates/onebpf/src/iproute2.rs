@@ -27,7 +27,9 @@ pub(crate) fn observe(kernel: &dyn Kernel, only: Option<&Path>, numbers: bool) -
     };
     let mounted = found.is_some();
     let mount = found.or_else(|| only.map(PathBuf::from)).unwrap_or_else(|| PathBuf::from(USUAL[0]));
-    let sibling = |name: &str| (name.to_owned(), if mounted { sibling(kernel, &mount.join(name)) } else { Sibling::Absent });
+    let sibling = |name: &str| {
+        (name.to_owned(), if mounted { sibling(kernel, &mount.join(name)) } else { Sibling::Absent })
+    };
     let mut facts = Iproute2Facts {
         siblings: ["xdp", "ip"].map(sibling).into(),
         mount,
@@ -45,12 +47,11 @@ pub(crate) fn observe(kernel: &dyn Kernel, only: Option<&Path>, numbers: bool) -
 /// The first BPF filesystem of /proc/mounts; blanks in paths are octal escapes there.
 fn mounted(mounts: &[u8]) -> Option<PathBuf> {
     let text = String::from_utf8_lossy(mounts);
-    let found = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let mut words = line.split(' ');
         let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "bpf").then(|| PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t")))
-    });
-    found
+    })
 }
 
 fn sibling(kernel: &dyn Kernel, path: &Path) -> Sibling {
@@ -74,10 +75,14 @@ fn read_database(kernel: &dyn Kernel, path: &str, facts: &mut Iproute2Facts) {
             // The last of several lines for a number holds.
             Ok(Some((id, dir))) => drop(entries.insert(id, dir)),
             Err(Wrong::Reserved(id)) => {
-                facts.warnings.push(format!("{path}:{}: {id} is reserved, the line is passed over", number + 1));
+                facts
+                    .warnings
+                    .push(format!("{path}:{}: {id} is reserved, the line is passed over", number + 1));
             }
             Err(Wrong::Corrupt) => {
-                facts.warnings.push(format!("{path}:{}: `{line}` is no entry, reading stops here", number + 1));
+                facts
+                    .warnings
+                    .push(format!("{path}:{}: `{line}` is no entry, reading stops here", number + 1));
                 break;
             }
         }

@@ -59,9 +59,9 @@ impl TypeLayout {
             _ => ty.name.to_owned(),
         };
         let size = u32::try_from(btf.size_of(id).ok()?).ok()?;
-        let mut layout = Self { name, size, fields: Vec::new() };
-        add(btf, id, "", 0, &mut layout.fields, 0)?;
-        Some(layout)
+        let mut walk = Walk { btf, out: Vec::new(), budget: MOST };
+        walk.add(id, "", 0, 0)?;
+        Some(Self { name, size, fields: walk.out })
     }
 
     /// The field of that name.
@@ -88,62 +88,71 @@ impl fmt::Display for Field {
     }
 }
 
-fn add(btf: &Btf, id: TypeId, path: &str, at: u32, out: &mut Vec<Field>, depth: usize) -> Option<()> {
-    if depth > DEEPEST || out.len() > MOST {
-        return None;
-    }
-    let ty = btf.strip(id).ok()?;
-    match ty.def {
-        Def::Struct { members, .. } => {
-            for member in members {
-                add_member(btf, &member, path, at, out, depth)?;
-            }
-            Some(())
-        }
-        Def::Array { elem, count, .. } => match scalar(btf, elem) {
-            Some((kind, bits)) => push(out, path, at, (kind, bits), count),
-            None => {
-                let bits = u32::try_from(btf.size_of(elem).ok()?).ok()?.checked_mul(8)?;
-                for index in 0..count {
-                    let at = at.checked_add(index.checked_mul(bits)?)?;
-                    add(btf, elem, &format!("{path}[{index}]"), at, out, depth + 1)?;
-                }
-                Some(())
-            }
-        },
-        _ => match scalar(btf, id) {
-            Some(scalar) => push(out, path, at, scalar, 1),
-            None => {
-                let bits = u32::try_from(btf.size_of(id).ok()?).ok()?.checked_mul(8)?;
-                push(out, path, at, (Scalar::Bytes, bits), 1)
-            }
-        },
-    }
+/// On the way through a type.
+struct Walk<'a> {
+    btf: &'a Btf,
+    out: Vec<Field>,
+    /// Types that may still be looked at: structs without members cost time, too.
+    budget: usize,
 }
 
-fn add_member(
-    btf: &Btf,
-    member: &Member<'_>,
-    path: &str,
-    at: u32,
-    out: &mut Vec<Field>,
-    depth: usize,
-) -> Option<()> {
-    let at = at.checked_add(member.bit_offset)?;
-    let path = match (path, member.name) {
-        // The members of an anonymous struct belong to the one around it. A union needs a name of its own.
-        (path, "") => match btf.strip(member.ty).ok()?.def {
-            Def::Union { members, .. } => {
-                let names: Vec<&str> = members.iter().map(|member| member.name).collect();
-                join(path, &format!("<{}>", names.join("|")))
+impl Walk<'_> {
+    fn add(&mut self, id: TypeId, path: &str, at: u32, depth: usize) -> Option<()> {
+        self.budget = self.budget.checked_sub(1)?;
+        if depth > DEEPEST {
+            return None;
+        }
+        if let Some(scalar) = scalar(self.btf, id) {
+            return self.push(path, at, scalar, 1);
+        }
+        match self.btf.strip(id).ok()?.def {
+            Def::Struct { members, .. } => {
+                members.into_iter().try_for_each(|member| self.member(&member, path, at, depth))
             }
-            _ => path.to_owned(),
-        },
-        (path, name) => join(path, name),
-    };
-    match (member.bit_size, scalar(btf, member.ty)) {
-        (Some(bits), Some((kind, _))) => push(out, &path, at, (kind, u32::from(bits)), 1),
-        _ => add(btf, member.ty, &path, at, out, depth + 1),
+            Def::Array { elem, count, .. } => {
+                if let Some(scalar) = scalar(self.btf, elem) {
+                    return self.push(path, at, scalar, count);
+                }
+                let bits = self.bits(elem)?;
+                (0..count).try_for_each(|index| {
+                    let at = at.checked_add(index.checked_mul(bits)?)?;
+                    self.add(elem, &format!("{path}[{index}]"), at, depth + 1)
+                })
+            }
+            _ => {
+                let bits = self.bits(id)?;
+                self.push(path, at, (Scalar::Bytes, bits), 1)
+            }
+        }
+    }
+
+    fn member(&mut self, member: &Member<'_>, path: &str, at: u32, depth: usize) -> Option<()> {
+        let at = at.checked_add(member.bit_offset)?;
+        let path = match member.name {
+            // The members of an anonymous struct belong to the one around it. A union needs a name of its own.
+            "" => match self.btf.strip(member.ty).ok()?.def {
+                Def::Union { members, .. } => {
+                    let names: Vec<&str> = members.into_iter().map(|member| member.name).collect();
+                    join(path, &format!("<{}>", names.join("|")))
+                }
+                _ => path.to_owned(),
+            },
+            name => join(path, name),
+        };
+        match (member.bit_size, scalar(self.btf, member.ty)) {
+            (Some(bits), Some((kind, _))) => self.push(&path, at, (kind, u32::from(bits)), 1),
+            _ => self.add(member.ty, &path, at, depth + 1),
+        }
+    }
+
+    fn bits(&self, id: TypeId) -> Option<u32> {
+        u32::try_from(self.btf.size_of(id).ok()?).ok()?.checked_mul(8)
+    }
+
+    fn push(&mut self, path: &str, at: u32, (kind, bits): (Scalar, u32), count: u32) -> Option<()> {
+        self.budget = self.budget.checked_sub(1)?;
+        self.out.push(Field { path: path.to_owned(), bit_offset: at, bits, count, kind });
+        Some(())
     }
 }
 
@@ -151,20 +160,14 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn push(out: &mut Vec<Field>, path: &str, at: u32, (kind, bits): (Scalar, u32), count: u32) -> Option<()> {
-    if out.len() >= MOST {
-        return None;
-    }
-    out.push(Field { path: path.to_owned(), bit_offset: at, bits, count, kind });
-    Some(())
-}
-
 /// What a scalar type is, and how wide.
 fn scalar(btf: &Btf, id: TypeId) -> Option<(Scalar, u32)> {
     let sign = |signed: bool| if signed { Scalar::Signed } else { Scalar::Unsigned };
     Some(match btf.strip(id).ok()?.def {
         Def::Int { bits, offset: 0, encoding, .. } => (sign(encoding.is_signed()), u32::from(bits)),
-        Def::Enum { size, signed, .. } | Def::Enum64 { size, signed, .. } => (sign(signed), size.checked_mul(8)?),
+        Def::Enum { size, signed, .. } | Def::Enum64 { size, signed, .. } => {
+            (sign(signed), size.checked_mul(8)?)
+        }
         Def::Ptr(_) => (Scalar::Pointer, btf.pointer_size().checked_mul(8)?),
         Def::Float { size } => (Scalar::Float, size.checked_mul(8)?),
         _ => return None,

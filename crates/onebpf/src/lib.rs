@@ -78,7 +78,7 @@ pub use facts::{BtfTarget, Dir, Facts, Iproute2Facts, Pinned, PinnedMap, Sibling
 pub use layout::{Field, Scalar, TypeLayout};
 pub use list::list;
 pub use load::{Phases, load, load_spec, load_spec_timed, object_name, read};
-pub use loaded::Loaded;
+pub use loaded::{Loaded, Migrated};
 pub use map::Map;
 pub use observe::{observe, observe_host};
 pub use onebpf_btf as btf;

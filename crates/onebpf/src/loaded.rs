@@ -14,8 +14,24 @@ pub struct Loaded {
     pub maps: IndexMap<String, Map>,
     /// Programs by name.
     pub programs: IndexMap<String, Program>,
+    /// What became of the entries of pinned maps that new ones replaced, by map.
+    pub migrated: IndexMap<String, Migrated>,
     /// Oddities that did not stop the load.
     pub warnings: Vec<Warning>,
+}
+
+/// What became of a pinned map's entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Migrated {
+    /// Entries that are in the new map as they were.
+    pub copied: u64,
+    /// Entries that are in the new map, converted.
+    pub converted: u64,
+    /// Entries that are not in the new map, or not whole. Without the caller's consent there are none, but for those
+    /// that an LRU map drops by itself.
+    pub dropped: u64,
+    /// What became of members that are not simply copied, and why entries were dropped.
+    pub reasons: Vec<String>,
 }
 
 impl Loaded {

@@ -1,12 +1,15 @@
 //! Looking at a host: the only part of planning that asks anybody.
 
 use crate::error::{Code, Error, Result};
-use crate::facts::{BtfTarget, Dir, Facts, Pinned};
+use crate::facts::{BtfTarget, Dir, Facts, Pinned, PinnedMap};
+use crate::iproute2;
+use crate::layout::TypeLayout;
 use crate::{Options, Spec, plan};
-use onebpf_btf::{Btf, Kind};
-use onebpf_sys::{Errno, Host, Kernel, ObjectKind};
+use onebpf_btf::{Btf, Kind, TypeId};
+use onebpf_object::MapType;
+use onebpf_sys::{Errno, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Looks at what the plan for `spec` will depend on, and at nothing else: the host, the pins that
@@ -17,10 +20,21 @@ use std::path::{Path, PathBuf};
 /// at is a fact, not an error.
 pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Facts> {
     let mut facts = Facts { host: host(kernel)?, ..Facts::default() };
-    for path in plan::pin_paths(spec, options) {
+    if let Some(numbers) = plan::needs_iproute2(spec, options) {
+        let found = iproute2::observe(kernel, plan::iproute2_mount(options), numbers);
+        for dir in ["tc", "xdp", "ip"].map(|name| found.mount.join(name)) {
+            directories(kernel, &dir.join("globals/x"), &mut facts.dirs);
+        }
+        facts.iproute2 = Some(found);
+    }
+    for path in plan::pin_paths(spec, options, &facts) {
         directories(kernel, &path, &mut facts.dirs);
         let pinned = pinned(kernel, &path);
         facts.pins.insert(path, pinned);
+    }
+    let owned = |pin: &Pinned| matches!(pin, Pinned::Map(map) if map.info.owner_jited.is_some());
+    if facts.pins.values().any(owned) {
+        facts.jit = jit(kernel);
     }
     let targets = plan::attach_targets(spec, options)?;
     if !targets.is_empty() {
@@ -60,7 +74,7 @@ fn pinned(kernel: &dyn Kernel, path: &Path) -> Pinned {
     let look = || {
         let fd = kernel.open_pin(path)?;
         Ok(match kernel.fd_kind(fd.as_fd())? {
-            Some(ObjectKind::Map) => Pinned::Map(kernel.map_info(fd.as_fd())?),
+            Some(ObjectKind::Map) => Pinned::Map(Box::new(pinned_map(kernel, fd.as_fd())?)),
             Some(kind) => Pinned::Other(kind),
             None => Pinned::Unreadable(Errno::INVAL),
         })
@@ -69,6 +83,44 @@ fn pinned(kernel: &dyn Kernel, path: &Path) -> Pinned {
         onebpf_sys::Error { op: onebpf_sys::Op::OpenPin, errno: Errno::NOENT } => Pinned::Absent,
         other => Pinned::Unreadable(other.errno),
     })
+}
+
+/// All that can be seen of a map that is pinned.
+pub(crate) fn pinned_map(kernel: &dyn Kernel, map: BorrowedFd<'_>) -> onebpf_sys::Result<PinnedMap> {
+    let info = kernel.map_info(map)?;
+    let btf = || {
+        let fd = kernel.open_id(ObjectKind::Btf, info.btf_id).ok()?;
+        Btf::from_vec(kernel.btf_info(fd.as_fd()).ok()?.data).ok()
+    };
+    let btf = if info.btf_id == 0 { None } else { btf() };
+    let layout = |id: u32| TypeLayout::of(btf.as_ref()?, TypeId(id)).filter(|_| id != 0);
+    let inner = if MapType(info.map_type).holds_maps() { inner(kernel, map, &info) } else { None };
+    let (key, value) = (layout(info.btf_key_type), layout(info.btf_value_type));
+    Ok(PinnedMap { inner: inner.map(Box::new), key, value, info })
+}
+
+/// One of the maps in a map of maps. Slots that are looked at before it is taken for empty.
+fn inner(kernel: &dyn Kernel, map: BorrowedFd<'_>, info: &MapInfo) -> Option<MapInfo> {
+    const MOST: usize = 1024;
+    let (mut key, mut next) = (None::<Vec<u8>>, vec![0; info.key_size as usize]);
+    for _ in 0..MOST {
+        if !kernel.map_next_key(map, key.as_deref(), &mut next).ok()? {
+            return None;
+        }
+        let mut id = [0; 4];
+        if kernel.map_lookup(map, &next, &mut id, 0).is_ok() {
+            let fd = kernel.open_id(ObjectKind::Map, u32::from_ne_bytes(id)).ok()?;
+            return kernel.map_info(fd.as_fd()).ok();
+        }
+        key = Some(next.clone());
+    }
+    None
+}
+
+/// Whether the kernel compiles programs. In network namespaces other than the first it does not tell.
+fn jit(kernel: &dyn Kernel) -> Option<bool> {
+    let text = kernel.read_file(Path::new("/proc/sys/net/core/bpf_jit_enable")).ok()?;
+    Some(text.first()? != &b'0')
 }
 
 /// Looks at the directories above `path`, innermost first, up to the first one that is there.

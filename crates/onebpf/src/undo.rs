@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::plan::Object;
-use onebpf_sys::{Errno, Kernel, ObjectKind};
+use onebpf_sys::{Errno, Kernel, ObjectKind, RenameMode};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One thing done that outlives its fd. Maps, programs and BTF go when their fds are closed.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) enum Undo {
     RemoveDir(PathBuf),
     /// Put back what a slot of a shared map held.
     Refill { map: OwnedFd, key: [u8; 4], old: OwnedFd },
+    /// Give a name back to what had it.
+    Republish { old: OwnedFd, staged: PathBuf, path: PathBuf },
     /// Empty a slot of a shared map.
     Empty { map: OwnedFd, key: [u8; 4] },
 }
@@ -53,6 +55,10 @@ impl Undo {
         match self {
             Self::Unpin(path) => kernel.unlink(&path),
             Self::RemoveDir(path) => kernel.rmdir(&path),
+            Self::Republish { old, staged, path } => {
+                kernel.pin(old.as_fd(), &staged)?;
+                kernel.rename(&staged, &path, RenameMode::Replace)
+            }
             Self::Refill { map, key, old } => kernel.map_update_object(map.as_fd(), &key, old.as_fd(), 0),
             Self::Empty { map, key } => kernel.map_delete(map.as_fd(), &key),
         }
@@ -62,6 +68,7 @@ impl Undo {
         match self {
             Self::Unpin(path) => format!("the pin {} is still there", path.display()),
             Self::RemoveDir(path) => format!("the directory {} is still there", path.display()),
+            Self::Republish { path, .. } => format!("the pin {} is the new one", path.display()),
             Self::Refill { key, .. } | Self::Empty { key, .. } => {
                 format!("slot {} of a shared map is not as it was", u32::from_ne_bytes(*key))
             }
@@ -76,6 +83,16 @@ impl Journal {
 
     pub(crate) fn extend(&mut self, undo: Option<Undo>) {
         self.0.extend(undo);
+    }
+
+    /// Forgets that a directory was made: it is in use.
+    pub(crate) fn keep_dir(&mut self, dir: &Path) {
+        self.0.retain(|undo| !matches!(undo, Undo::RemoveDir(path) if path == dir));
+    }
+
+    /// Forgets a pin: it has another name now.
+    pub(crate) fn forget_pin(&mut self, pin: &Path) {
+        self.0.retain(|undo| !matches!(undo, Undo::Unpin(path) if path == pin));
     }
 
     /// Takes everything back, last thing first. What cannot be taken back becomes a note on the error.

@@ -21,9 +21,12 @@ pub(crate) fn fill_tagged_slots(
             functions.get(program.function.0).is_some_and(|function| function.btf == Some(target))
         };
         let Some(program) = programs.values().find(tagged) else { continue };
-        let place = functions.get(program.function.0).map(|function| function.place.clone()).unwrap_or_default();
-        let Some((map, key)) = tag.rsplit_once('/').and_then(|(map, slot)| Some((map, integer(slot)?.0))) else {
-            let message = format!("tag `tail:{tag}` of program `{}` has not the form `tail:MAP/SLOT`", program.name);
+        let place =
+            functions.get(program.function.0).map(|function| function.place.clone()).unwrap_or_default();
+        let Some((map, key)) = tag.rsplit_once('/').and_then(|(map, slot)| Some((map, integer(slot)?.0)))
+        else {
+            let message =
+                format!("tag `tail:{tag}` of program `{}` has not the form `tail:MAP/SLOT`", program.name);
             warnings.push(Warning { code: "W0106".to_owned(), message, place });
             continue;
         };
@@ -33,7 +36,8 @@ pub(crate) fn fill_tagged_slots(
             continue;
         };
         if key >= map.max_entries {
-            let what = format!("program `{}` asks for slot {key}, but there are {}", program.name, map.max_entries);
+            let what =
+                format!("program `{}` asks for slot {key}, but there are {}", program.name, map.max_entries);
             return Err(Kind::Map(MapFault::Slot { map: map.name.clone(), what }).at(place));
         }
         set_slot(map, key, &program.name);

@@ -20,8 +20,15 @@ impl MapType {
     pub const ARRAY: Self = Self(2);
     pub const PROG_ARRAY: Self = Self(3);
     pub const PERF_EVENT_ARRAY: Self = Self(4);
+    pub const PERCPU_HASH: Self = Self(5);
+    pub const PERCPU_ARRAY: Self = Self(6);
+    pub const LRU_HASH: Self = Self(9);
+    pub const LRU_PERCPU_HASH: Self = Self(10);
+    pub const LPM_TRIE: Self = Self(11);
     pub const ARRAY_OF_MAPS: Self = Self(12);
     pub const HASH_OF_MAPS: Self = Self(13);
+    pub const DEVMAP: Self = Self(14);
+    pub const DEVMAP_HASH: Self = Self(25);
     pub const STRUCT_OPS: Self = Self(26);
     pub const RINGBUF: Self = Self(27);
     pub const USER_RINGBUF: Self = Self(31);
@@ -35,6 +42,11 @@ impl MapType {
     /// The type with that name.
     pub fn from_name(name: &str) -> Option<Self> {
         MAP_TYPES.iter().position(|n| *n == name).map(|n| Self(n as u32))
+    }
+
+    /// Whether each CPU has values of its own.
+    pub fn is_per_cpu(self) -> bool {
+        [Self::PERCPU_HASH, Self::PERCPU_ARRAY, Self::LRU_PERCPU_HASH].contains(&self)
     }
 
     /// Whether it holds maps.

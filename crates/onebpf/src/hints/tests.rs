@@ -22,6 +22,7 @@ fn map(kind: &str) -> CreateMap {
         inner: None,
         template: false,
         on_refusal: Vec::new(),
+        like: Box::default(),
         place: onebpf_object::Place::default(),
     }
 }

@@ -1,12 +1,12 @@
 //! A plan in the making.
 
+use super::pins::Publish;
 use super::step::object;
-use super::{Plan, Slot, Step};
+use super::{CreateMap, Migration, Plan, Slot, Step};
 use crate::{Facts, Options, Spec};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::{Feature, Support};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 
 /// What the rooms of `plan/` add steps to.
 pub(super) struct Draft<'a> {
@@ -21,6 +21,8 @@ pub(super) struct Draft<'a> {
     pub(super) programs: BTreeMap<String, Slot<object::Program>>,
     /// Names of maps by iproute2's id.
     pub(super) ids: HashMap<u32, &'a str>,
+    /// Entries that new maps get from pinned ones, by map name.
+    pub(super) migrations: Vec<(String, Box<Migration>)>,
     slots: u32,
 }
 
@@ -30,7 +32,9 @@ pub(super) struct MapSlot {
     /// It was there before.
     pub(super) reused: bool,
     /// Where to pin it at the end.
-    pub(super) pin: Option<PathBuf>,
+    pub(super) pin: Option<Publish>,
+    /// What it is.
+    pub(super) shape: CreateMap,
 }
 
 impl<'a> Draft<'a> {
@@ -44,7 +48,9 @@ impl<'a> Draft<'a> {
             btf: None,
             maps: BTreeMap::new(),
             programs: BTreeMap::new(),
-            ids: spec.maps.iter().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
+            // Of several maps with one id, iproute2 takes the first.
+            ids: spec.maps.iter().rev().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
+            migrations: Vec::new(),
             slots: 0,
         }
     }

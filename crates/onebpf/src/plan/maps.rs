@@ -1,16 +1,23 @@
 //! Maps: which are needed, what the kernel will be asked for, and what goes into them.
 
 use super::draft::{Draft, MapSlot};
-use super::pins::{self, PinRule};
+use super::pins::{self, Decision, Publish};
 use super::programs::Chosen;
-use super::{CreateMap, Fallback, MapBtfRef, Object, Slot, Step, object};
+use super::scope::{PinRule, Where, check_distinct};
+use super::{CreateMap, Fallback, Likeness, MapBtfRef, Slot, Step, object};
 use crate::error::{Code, Error, Result};
+use crate::layout::TypeLayout;
 use crate::{Options, Spec};
 use indexmap::IndexSet;
-use onebpf_object::{Contents, Dialect, MapSpec, MapType, Ref, SlotTarget};
+use onebpf_btf::TypeId;
+use onebpf_object::{Contents, Dialect, MapSpec, MapType, Place, Ref, SlotTarget};
 use onebpf_sys::{Feature, Host, OBJ_NAME_MAX};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
+const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// How deep templates may nest. The kernel takes one level.
 const MAX_NESTING: usize = 8;
@@ -63,6 +70,10 @@ fn used_map(reference: &Ref) -> Option<&str> {
 /// Adds the steps that create or open maps, write their data and freeze what is read-only.
 pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
     let spec = draft.spec;
+    distinct(draft, needed)?;
+    for warning in draft.facts.iproute2.iter().flat_map(|facts| &facts.warnings) {
+        draft.warn("W0304", warning.clone(), &Place::default());
+    }
     for name in needed {
         let Some(map) = spec.maps.get(*name) else { continue };
         if is_data(map) && !draft.has(Feature::GlobalData) {
@@ -80,6 +91,19 @@ pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()
     Ok(())
 }
 
+/// No two maps may be one pin.
+fn distinct(draft: &Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
+    let place = Where::new(draft.spec, draft.options, draft.facts);
+    let mut pins: BTreeMap<PathBuf, Vec<&str>> = BTreeMap::new();
+    for name in needed {
+        let Some(map) = draft.spec.maps.get(*name) else { continue };
+        if let Some(pin) = place.map(name, map)?.filter(|pin| pin.rule != PinRule::Take) {
+            pins.entry(pin.path).or_default().push(name);
+        }
+    }
+    check_distinct(&pins)
+}
+
 fn is_data(map: &MapSpec) -> bool {
     matches!(map.dialect, Dialect::Data | Dialect::Kconfig)
 }
@@ -92,30 +116,44 @@ fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
         let error = Error::new(Code::Lacking, text).at(&map.place);
         return Err(error.hint("ring buffers need Linux 5.8; before that there is perf_event_array"));
     }
-    let pin = pins::map_pin(name, map, draft.options)?;
-    let mut wanted = normalise(draft, map, name);
-    if let Some(pin) = &pin
-        && pins::decide(draft, &wanted, pin)?
-    {
-        let out = draft.slot();
-        wanted.out = out;
-        draft.push(Step::OpenPin {
-            out,
-            name: name.to_owned(),
-            path: pin.path.clone(),
-            expect: Box::new(wanted),
-        });
-        draft.maps.insert(name.to_owned(), MapSlot { slot: out, reused: true, pin: None });
-        return Ok(());
+    let place = Where::new(draft.spec, draft.options, draft.facts);
+    let pin = place.map(name, map)?;
+    if let (None, false, Some(number)) = (&pin, draft.options.pins.disabled, place.unknown_number(map)) {
+        let text = format!("map `{name}` is not pinned: nothing says what pinning {number} is");
+        draft.warn("W0303", text, &map.place);
     }
+    let mut wanted = normalise(draft, map, name, 0);
+    let decision = match &pin {
+        Some(pin) => pins::decide(draft, map, &wanted, pin)?,
+        None => Decision::Create,
+    };
+    let pin = match (decision, pin) {
+        (Decision::Reuse(id), Some(pin)) => {
+            reuse(draft, name, wanted, pin.path, id);
+            return Ok(());
+        }
+        (Decision::Replace(migration), Some(pin)) => {
+            draft.migrations.extend(migration.map(|migration| (name.to_owned(), migration)));
+            Some(Publish { path: pin.path, replaces: true })
+        }
+        (_, pin) => pin.map(|pin| Publish { path: pin.path, replaces: false }),
+    };
     if map.kind.holds_maps() {
         wanted.inner = Some(template(draft, map, 0)?);
     }
-    wanted.out = draft.slot();
-    let pin = pin.filter(|pin| pin.rule != PinRule::Take).map(|pin| pin.path);
-    draft.maps.insert(name.to_owned(), MapSlot { slot: wanted.out, reused: false, pin });
+    let slot = draft.slot();
+    wanted.out = slot;
+    draft.maps.insert(name.to_owned(), MapSlot { slot, reused: false, pin, shape: wanted.clone() });
     draft.push(Step::CreateMap(Box::new(wanted)));
     Ok(())
+}
+
+fn reuse(draft: &mut Draft<'_>, name: &str, mut wanted: CreateMap, path: PathBuf, id: u32) {
+    let out = draft.slot();
+    wanted.out = out;
+    let (name, expect) = (name.to_owned(), Box::new(wanted.clone()));
+    draft.push(Step::OpenPin { out, name: name.clone(), path, expect, id });
+    draft.maps.insert(name, MapSlot { slot: out, reused: true, pin: None, shape: wanted });
 }
 
 /// Creates the map that shows the kernel what `outer` will hold.
@@ -131,7 +169,7 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
             Error::new(Code::MapKind, format!("map `{}`: maps nest too deeply", outer.name)).at(&outer.place)
         );
     }
-    let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name));
+    let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name), depth);
     wanted.kernel_name = kernel_name(draft, &inner.name);
     wanted.template = true;
     if inner.kind.holds_maps() {
@@ -159,7 +197,7 @@ fn creatable(map: &MapSpec) -> Result<()> {
 }
 
 /// A declared map in the kernel's terms: used alike to create it, to compare it with a pin, and to show it.
-fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> CreateMap {
+fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> CreateMap {
     let btf = btf_types(draft, map);
     let mut flags = map.flags;
     if is_data(map) && flags & BPF_F_MMAPABLE != 0 && !draft.has(Feature::ArrayMmap) {
@@ -180,7 +218,31 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> CreateMap {
         inner: None,
         template: false,
         on_refusal: if btf.is_some() { vec![Fallback::DropBtf] } else { Vec::new() },
+        like: Box::new(likeness(draft, map, depth)),
         place: map.place.clone(),
+    }
+}
+
+/// What else a pinned map has to be like. The kernel itself adds BPF_F_RDONLY_PROG to device maps
+/// (`dev_map_init_map()`, Linux 4.14); whether data maps can be mapped depends on the kernel that made them.
+fn likeness(draft: &mut Draft<'_>, map: &MapSpec, depth: usize) -> Likeness {
+    let spec = draft.spec;
+    let by_id = || spec.maps.get(*draft.ids.get(&map.inner_id?)?);
+    let inner = map.inner.as_deref().or_else(by_id).filter(|_| map.kind.holds_maps() && depth < MAX_NESTING);
+    let inner = inner.map(|inner| Box::new(normalise(draft, inner, &inner.name, depth + 1)));
+    let layout = |id: Option<TypeId>| TypeLayout::of(spec.btf.as_ref()?, id?);
+    let typed = !is_data(map);
+    Likeness {
+        ignored_flags: match map.kind {
+            MapType::DEVMAP | MapType::DEVMAP_HASH => BPF_F_RDONLY_PROG,
+            _ if is_data(map) => BPF_F_MMAPABLE,
+            _ => 0,
+        },
+        inner,
+        owner: pins::owner(draft, map),
+        jited: draft.facts.jit,
+        key: layout(map.key.btf).filter(|_| typed),
+        value: layout(map.value.btf).filter(|_| typed),
     }
 }
 
@@ -188,6 +250,13 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str) -> CreateMap {
 fn max_entries(map: &MapSpec, host: &Host) -> u32 {
     match map.kind {
         MapType::PERF_EVENT_ARRAY if map.max_entries == 0 => host.possible_cpus,
+        // Lists for each CPU have the same length: htab_map_alloc() rounds up to a multiple of the CPUs, or down where
+        // no number is above.
+        MapType::LRU_HASH | MapType::LRU_PERCPU_HASH if map.flags & BPF_F_NO_COMMON_LRU != 0 => {
+            let cpus = host.possible_cpus.max(1);
+            let down = map.max_entries - map.max_entries % cpus;
+            map.max_entries.checked_next_multiple_of(cpus).unwrap_or(down)
+        }
         MapType::RINGBUF | MapType::USER_RINGBUF => ring_size(map.max_entries, host.page_size),
         _ => map.max_entries,
     }
@@ -265,53 +334,6 @@ fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Ma
     if map.read_only && draft.has(Feature::MapFreeze) {
         draft.push(Step::Freeze { map: slot, name: name.to_owned() });
     }
-    Ok(())
-}
-
-/// Adds the steps that put maps and programs into slots: maps first, then programs.
-pub(super) fn fill(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
-    let spec = draft.spec;
-    for programs in [false, true] {
-        for name in needed {
-            let Some(map) = spec.maps.get(*name) else { continue };
-            let Contents::Slots(slots) = &map.contents else { continue };
-            for slot in slots.iter().filter(|slot| matches!(slot.target, SlotTarget::Program(_)) == programs)
-            {
-                fill_one(draft, name, map, slot)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn fill_one(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: &onebpf_object::Slot) -> Result<()> {
-    let Some(MapSlot { slot: outer, reused, .. }) = draft.maps.get(name) else { return Ok(()) };
-    let (outer, reused) = (*outer, *reused);
-    let indexed = map.kind != MapType::HASH_OF_MAPS;
-    if map.key.size != 4 || (indexed && slot.index >= map.max_entries) {
-        let text = format!(
-            "map `{}` has no slot {} (key of {} bytes, {} entries)",
-            map.name, slot.index, map.key.size, map.max_entries
-        );
-        return Err(Error::new(Code::Contents, text).at(&map.place));
-    }
-    let (object, target) = match &slot.target {
-        SlotTarget::Map(inner) => (draft.maps.get(inner).map(|map| Object::Map(map.slot)), inner),
-        SlotTarget::Program(name) => (draft.programs.get(name).map(|slot| Object::Program(*slot)), name),
-    };
-    let Some(object) = object else {
-        let text = format!("slot {} of map `{}` stays empty: `{target}` is not loaded", slot.index, map.name);
-        draft.warn("W0301", text, &map.place);
-        return Ok(());
-    };
-    if reused && map.kind.holds_maps() {
-        // As libbpf: an outer map that others use keeps the inner maps that they use.
-        let text = format!("slot {} of map `{}` is left as it is: the map is reused", slot.index, map.name);
-        draft.warn("W0302", text, &map.place);
-        return Ok(());
-    }
-    let (name, target) = (name.to_owned(), target.clone());
-    draft.push(Step::Fill { map: outer, name, index: slot.index, object, target, live: reused });
     Ok(())
 }
 

@@ -5,20 +5,27 @@
 //! written down in [`Plan::assumed`].
 
 mod btf;
+mod compare;
+mod convert;
 mod draft;
 mod maps;
 mod pins;
 mod programs;
+mod scope;
 mod show;
+mod slots;
 mod step;
 
+pub use compare::compare;
+pub(crate) use compare::mismatch;
+pub use convert::{Conversion, Loss};
 pub use maps::ring_size;
-pub(crate) use pins::mismatch;
-pub use pins::{compare, pin_paths};
 pub(crate) use programs::{attach_targets, select};
+pub use scope::pin_paths;
+pub(crate) use scope::{iproute2_mount, needs_iproute2};
 pub use step::{
-    Attach, Change, CreateMap, Fallback, FieldDiff, LoadProgram, MapBtfRef, Object, Operand, Patch, PinDiff,
-    Slot, Step, object,
+    Attach, Change, CreateMap, Fallback, FieldDiff, Likeness, LoadProgram, MapBtfRef, Migration, Object,
+    Operand, Patch, PinDiff, Slot, Step, object,
 };
 
 use crate::error::{Code, Error, Result};
@@ -67,7 +74,7 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     btf::steps(&mut draft)?;
     maps::steps(&mut draft, &needed)?;
     programs::steps(&mut draft, &programs)?;
-    maps::fill(&mut draft, &needed)?;
+    slots::steps(&mut draft, &needed)?;
     pins::steps(&mut draft)?;
     Ok(draft.plan)
 }

@@ -1,232 +1,298 @@
-//! What is pinned where, and whether a pinned map is what the object declares.
+//! What becomes of each pinned name: reused, replaced, migrated, new.
 
+use super::compare::{compare, mismatch};
 use super::draft::Draft;
-use super::{Change, CreateMap, FieldDiff, Object, PinDiff, Step};
-use crate::Spec;
+use super::programs::typed;
+use super::scope::{DEFAULT_ROOT, PinAt, PinRule, program_pin};
+use super::{Change, Conversion, CreateMap, FieldDiff, Migration, Object, PinDiff, Slot, Step, object};
 use crate::error::{Code, Error, Result};
-use crate::facts::{Dir, Pinned};
-use crate::options::{Mismatch, Options, PinLayout};
-use onebpf_object::{Dialect, MapSpec, MapType, Pinning, ProgramSpec};
-use onebpf_sys::MapInfo;
+use crate::facts::{Dir, Pinned, PinnedMap, Sibling};
+use crate::layout::TypeLayout;
+use crate::options::{ArrayRule, Mismatch};
+use onebpf_object::{MapSpec, MapType};
+use onebpf_sys::ObjectKind;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Where libbpf pins by name, and where iproute2's tree begins.
-const DEFAULT_ROOT: &str = "/sys/fs/bpf";
-const BPF_F_NUMA_NODE: u32 = 1 << 2;
-const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+/// What is done about a map's pin.
+pub(super) enum Decision {
+    /// Nothing is there: create, and pin.
+    Create,
+    /// Open what is there: a map with this id.
+    Reuse(u32),
+    /// Create, and take the name over.
+    Replace(Option<Box<Migration>>),
+}
 
-/// Where a map's pin is, and what the caller expects there.
-pub(super) struct PinAt {
+/// A map that is pinned at the end.
+pub(super) struct Publish {
     pub(super) path: PathBuf,
-    pub(super) rule: PinRule,
+    /// Something has the name now, and loses it.
+    pub(super) replaces: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum PinRule {
-    /// Take the map that is there, or put a new one there.
-    Share,
-    /// Take the map that is there; it has to be there.
-    Take,
-    /// Put a new one there; nothing may be there.
-    Put,
-}
-
-/// Every path that a load of `spec` may look at or pin to: what [`observe`](crate::observe) looks at.
-pub fn pin_paths(spec: &Spec, options: &Options) -> BTreeSet<PathBuf> {
-    // A map whose pin cannot be worked out has none to look at; `plan` says why if the map is needed.
-    let maps = spec.maps.iter().filter_map(|(name, map)| map_pin(name, map, options).ok().flatten());
-    let maps = maps.map(|pin| pin.path);
-    let programs = spec.programs.values().filter_map(|program| program_pin(program, options).ok().flatten());
-    maps.chain(programs).collect()
-}
-
-/// How a pinned map differs from the one that would be created in its place; empty if it can be used.
-///
-/// What libbpf's `map_is_reuse_compat()` compares, after the same normalisation that creation uses. The kernel
-/// itself adds BPF_F_RDONLY_PROG to device maps (`dev_map_init_map()`, Linux 4.14).
-pub fn compare(wanted: &CreateMap, pinned: &MapInfo) -> Vec<FieldDiff> {
-    let kind = MapType(pinned.map_type);
-    let device = matches!(kind.name(), Some("devmap" | "devmap_hash"));
-    let ignored = if device { BPF_F_RDONLY_PROG } else { 0 };
-    let numa = if wanted.numa_node.is_some() { BPF_F_NUMA_NODE } else { 0 };
-    let rows: [(&'static str, String, String); 6] = [
-        ("type", kind.to_string(), MapType(wanted.map_type).to_string()),
-        ("key_size", pinned.key_size.to_string(), wanted.key_size.to_string()),
-        ("value_size", pinned.value_size.to_string(), wanted.value_size.to_string()),
-        ("max_entries", pinned.max_entries.to_string(), wanted.max_entries.to_string()),
-        ("map_flags", hex(pinned.flags & !ignored), hex((wanted.flags | numa) & !ignored)),
-        ("map_extra", pinned.extra.to_string(), wanted.extra.to_string()),
-    ];
-    let differs = |(_, pinned, wanted): &(_, String, String)| pinned != wanted;
-    rows.into_iter()
-        .filter(differs)
-        .map(|(field, pinned, wanted)| FieldDiff { field, pinned, wanted })
-        .collect()
-}
-
-/// The error for a pinned map that differs.
-pub(crate) fn mismatch(code: Code, wanted: &CreateMap, path: &Path, fields: &[FieldDiff]) -> Error {
-    let text = format!("map `{}`: {} holds a different map", wanted.name, path.display());
-    let mut error = Error::new(code, text).at(&wanted.place);
-    for FieldDiff { field, pinned, wanted } in fields {
-        error = error.note(format!("{field}: pinned {pinned}, the object declares {wanted}"));
-    }
-    error.hint(format!(
-        "remove the pin (`rm {}`) if nothing needs the old map, or pin elsewhere",
-        path.display()
-    ))
-}
-
-/// Where the object and the options want a map to be. `name` is what the object calls it; its pin has the name that
-/// the kernel is given, which may have been edited.
-pub(super) fn map_pin(name: &str, map: &MapSpec, options: &Options) -> Result<Option<PinAt>> {
-    if let Some(path) = options.reuse.get(name) {
-        return Ok(Some(PinAt { path: path.clone(), rule: PinRule::Take }));
-    }
-    if options.pins.disabled {
-        return Ok(None);
-    }
-    if let Some(path) = shared_path(map, options)? {
-        return Ok(Some(PinAt { path, rule: PinRule::Share }));
-    }
-    let Some(dir) = &options.pins.everything_under else { return Ok(None) };
-    // bpffs takes no dot in a name; libbpf's bpf_object__pin_maps() writes an underscore, and so does this.
-    let path = dir.join(file_name(map, &map.name.replace('.', "_"))?);
-    Ok(Some(PinAt { path, rule: PinRule::Put }))
-}
-
-/// Where the options want a program to be.
-pub(super) fn program_pin(program: &ProgramSpec, options: &Options) -> Result<Option<PathBuf>> {
-    match &options.pins.everything_under {
-        Some(dir) if !options.pins.disabled => {
-            let name = program.name.replace('.', "_");
-            if !is_file_name(&name) {
-                let text = format!("program `{}` cannot be pinned under its name", program.name);
-                return Err(Error::new(Code::PinScope, text));
-            }
-            Ok(Some(dir.join(name)))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// The path of a map that the object itself wants pinned.
-fn shared_path(map: &MapSpec, options: &Options) -> Result<Option<PathBuf>> {
-    let scope = match map.pinning {
-        Pinning::None => return Ok(None),
-        Pinning::ByName | Pinning::Global => map.pinning,
-        Pinning::Object | Pinning::Custom(_) => {
-            let text = format!(
-                "map `{}`: pinning for one object or in a custom namespace is not built in yet",
-                map.name
-            );
-            let error = Error::new(Code::PinScope, text).at(&map.place);
-            return Err(error.hint("load with `--no-pin`, or pin it with `--pin DIR`"));
-        }
-    };
-    let layout = options.pins.layout.unwrap_or(match (scope, map.dialect) {
-        (Pinning::Global, Dialect::BpfElfMap) => PinLayout::Iproute2,
-        _ => PinLayout::Libbpf,
-    });
-    let root = options.pins.root.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT));
-    let dir = match layout {
-        PinLayout::Libbpf => root,
-        PinLayout::Iproute2 => root.join("tc/globals"),
-    };
-    Ok(Some(dir.join(file_name(map, &map.name)?)))
-}
-
-/// A map's name as a file name: it comes from the object, and must not lead elsewhere.
-fn file_name(map: &MapSpec, name: &str) -> Result<String> {
-    if is_file_name(name) {
-        return Ok(name.to_owned());
-    }
-    Err(Error::new(Code::PinScope, format!("map `{}` cannot be pinned under its name", map.name))
-        .at(&map.place))
-}
-
-fn is_file_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
-}
-
-/// Decides between the pinned map and a new one: true if the pinned one is to be opened.
-pub(super) fn decide(draft: &mut Draft<'_>, wanted: &CreateMap, pin: &PinAt) -> Result<bool> {
+/// Decides between the pinned map and a new one.
+pub(super) fn decide(
+    draft: &mut Draft<'_>,
+    map: &MapSpec,
+    wanted: &CreateMap,
+    pin: &PinAt,
+) -> Result<Decision> {
     let path = &pin.path;
     let refuse = |what: &str| {
         let text = format!("map `{}`: {} {what}", wanted.name, path.display());
         Err(Error::new(Code::PinPath, text).at(&wanted.place))
     };
-    let found = draft.facts.pins.get(path).unwrap_or(&Pinned::Absent);
-    let change = match (found, pin.rule) {
+    let facts = draft.facts;
+    let found = facts.pins.get(path).unwrap_or(&Pinned::Absent);
+    let (change, decision) = match (found, pin.rule) {
         (Pinned::Absent, PinRule::Take) => return refuse("is to be reused, but there is nothing"),
-        (Pinned::Absent, _) => Change::Create,
+        (Pinned::Absent, _) => (Change::Create, Decision::Create),
         (Pinned::Other(kind), _) => return refuse(&format!("is not a map but a {}", kind_name(*kind))),
         (Pinned::Unreadable(errno), _) => return refuse(&format!("cannot be looked at: {errno}")),
-        (Pinned::Map(_), PinRule::Put) => return refuse("is there already"),
-        (Pinned::Map(info), _) => match compare(wanted, info) {
-            fields if fields.is_empty() => Change::Reuse,
-            fields => Change::Conflict(fields),
-        },
+        (Pinned::Map(pinned), rule) => there(draft, map, wanted, pinned, path, rule)?,
     };
-    if let Change::Conflict(fields) = &change {
-        let error = mismatch(Code::PinMismatch, wanted, path, fields);
-        return Err(match draft.options.pins.on_mismatch {
-            Mismatch::Fail => error,
-            Mismatch::Replace | Mismatch::Migrate => error.note("replacing a pinned map is not built in yet"),
-        });
-    }
-    let reuse = change == Change::Reuse;
     draft.plan.diff.push(PinDiff { map: wanted.name.clone(), path: path.clone(), change });
-    Ok(reuse)
+    Ok(decision)
 }
 
-fn kind_name(kind: onebpf_sys::ObjectKind) -> &'static str {
-    match kind {
-        onebpf_sys::ObjectKind::Map => "map",
-        onebpf_sys::ObjectKind::Program => "program",
-        onebpf_sys::ObjectKind::Link => "link",
-        onebpf_sys::ObjectKind::Btf => "BTF object",
+/// A map is there.
+fn there(
+    draft: &Draft<'_>,
+    map: &MapSpec,
+    wanted: &CreateMap,
+    pinned: &PinnedMap,
+    path: &Path,
+    rule: PinRule,
+) -> Result<(Change, Decision)> {
+    let fields = compare(wanted, pinned);
+    let policy = draft.options.pins.mismatch_of(&wanted.name);
+    let id = pinned.info.id;
+    match (rule, policy) {
+        (PinRule::Take, _) if fields.is_empty() => Ok((Change::Reuse, Decision::Reuse(id))),
+        (PinRule::Put, Mismatch::Fail) => {
+            let text = format!("map `{}`: {} is there already", wanted.name, path.display());
+            let error = Error::new(Code::PinPath, text).at(&wanted.place);
+            Err(error.hint("`--on-mismatch replace` gives the name to the new one"))
+        }
+        (PinRule::Share, _) if fields.is_empty() && !replaces_array(draft, map) => {
+            Ok((Change::Reuse, Decision::Reuse(id)))
+        }
+        // Its programs come anew, and so does it: nobody sees a mixture.
+        (PinRule::Share, _) if fields.is_empty() => Ok((Change::Replace(fields), Decision::Replace(None))),
+        (PinRule::Take, _) | (_, Mismatch::Fail) => Err(mismatch(Code::PinMismatch, wanted, path, &fields)),
+        (_, Mismatch::Replace) => Ok((Change::Replace(fields), Decision::Replace(None))),
+        (_, Mismatch::Migrate) => {
+            let migration = migration(draft, wanted, pinned, path, &fields)?;
+            let notes = migration.notes();
+            Ok((Change::Migrate { fields, notes }, Decision::Replace(Some(Box::new(migration)))))
+        }
     }
 }
 
-/// Directories and pins, last of all: what is pinned is complete.
+/// Whether a pinned program array that fits makes way for a new one.
+fn replaces_array(draft: &Draft<'_>, map: &MapSpec) -> bool {
+    let by_layout = match super::scope::layout(map, draft.options) {
+        crate::PinLayout::Libbpf => ArrayRule::Replace,
+        crate::PinLayout::Iproute2 => ArrayRule::Reuse,
+    };
+    map.kind == MapType::PROG_ARRAY
+        && draft.options.pins.program_arrays.unwrap_or(by_layout) == ArrayRule::Replace
+}
+
+/// How the entries of the pinned map get into the new one.
+fn migration(
+    draft: &Draft<'_>,
+    wanted: &CreateMap,
+    pinned: &PinnedMap,
+    path: &Path,
+    fields: &[FieldDiff],
+) -> Result<Migration> {
+    let refuse = |why: String| {
+        let text =
+            format!("map `{}`: the entries of {} cannot be migrated: {why}", wanted.name, path.display());
+        let error = Error::new(Code::Migration, text)
+            .at(&wanted.place)
+            .note(super::compare::table(fields, ["pinned", "declared"]));
+        Err(error.hint("`--on-mismatch replace` starts with an empty map"))
+    };
+    let (old, new) = (Family::of(pinned.info.map_type), Family::of(wanted.map_type));
+    let (Some(old), Some(new)) = (old, new) else {
+        let kind = if old.is_none() { pinned.info.map_type } else { wanted.map_type };
+        return refuse(format!("maps of type {} have no entries to copy", MapType(kind)));
+    };
+    if old != new {
+        return refuse(format!(
+            "one entry of a {} is not one of a {}",
+            MapType(pinned.info.map_type),
+            MapType(wanted.map_type)
+        ));
+    }
+    let like = &wanted.like;
+    let key = conversion(pinned.info.key_size, wanted.key_size, pinned.key.as_ref(), like.key.as_ref());
+    let value =
+        conversion(pinned.info.value_size, wanted.value_size, pinned.value.as_ref(), like.value.as_ref());
+    let (Some(key), Some(value)) = (key, value) else {
+        return refuse("sizes differ, and BTF does not say on both sides what is where".to_owned());
+    };
+    let lossy = draft.options.pins.lossy;
+    Ok(Migration { from: path.to_owned(), id: pinned.info.id, key, value, lossy })
+}
+
+fn conversion(from: u32, to: u32, old: Option<&TypeLayout>, new: Option<&TypeLayout>) -> Option<Conversion> {
+    match (old, new) {
+        (Some(old), Some(new)) => Some(Conversion::new(old, new)),
+        _ => (from == to).then(|| Conversion::same(to)),
+    }
+}
+
+/// What an entry is: maps of one family can take each other's entries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Hash,
+    Array,
+    PerCpuHash,
+    PerCpuArray,
+    Trie,
+}
+
+impl Family {
+    fn of(map_type: u32) -> Option<Self> {
+        Some(match MapType(map_type) {
+            MapType::HASH | MapType::LRU_HASH => Self::Hash,
+            MapType::ARRAY => Self::Array,
+            MapType::PERCPU_HASH | MapType::LRU_PERCPU_HASH => Self::PerCpuHash,
+            MapType::PERCPU_ARRAY => Self::PerCpuArray,
+            MapType::LPM_TRIE => Self::Trie,
+            _ => return None,
+        })
+    }
+}
+
+fn kind_name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Map => "map",
+        ObjectKind::Program => "program",
+        ObjectKind::Link => "link",
+        ObjectKind::Btf => "BTF object",
+    }
+}
+
+/// Something to be pinned.
+struct Item {
+    object: Object,
+    name: String,
+    publish: Publish,
+}
+
+/// Migrations, directories and pins, last of all: what is pinned is complete.
 pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
-    let mut wanted = Vec::new();
+    for (name, migration) in std::mem::take(&mut draft.migrations) {
+        let Some(to) = draft.maps.get(&name).map(|map| map.slot) else { continue };
+        draft.push(Step::Migrate { to, name, migration });
+    }
+    let items = items(draft)?;
+    let mut made = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    tree(draft, &mut made)?;
+    for Item { publish, name, .. } in &items {
+        if !taken.insert(publish.path.clone()) {
+            let text = format!("`{name}`: {} would be pinned twice", publish.path.display());
+            return Err(Error::new(Code::PinPath, text));
+        }
+        directories(draft, &publish.path, &mut made)?;
+    }
+    let (old, new): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.publish.replaces);
+    for Item { object, name, publish } in new {
+        draft.push(Step::Pin { object, name, path: publish.path });
+    }
+    let staged =
+        |item: Item| Step::Stage { object: item.object, name: item.name, path: next(&item.publish.path) };
+    let published = |item: &Item| Step::Publish {
+        object: item.object,
+        name: item.name.clone(),
+        staged: next(&item.publish.path),
+        path: item.publish.path.clone(),
+    };
+    let publish: Vec<Step> = old.iter().map(published).collect();
+    draft.plan.steps.extend(old.into_iter().map(staged).chain(publish));
+    Ok(())
+}
+
+/// The name beside a pin that the next one waits under; `:` cannot come from an object's symbol.
+fn next(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(":next");
+    name.into()
+}
+
+fn items(draft: &Draft<'_>) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
     for name in draft.spec.maps.keys() {
         let Some(map) = draft.maps.get(name) else { continue };
-        let Some(path) = &map.pin else { continue };
-        wanted.push((Object::Map(map.slot), name.clone(), path.clone()));
+        let Some(Publish { path, replaces }) = &map.pin else { continue };
+        let publish = Publish { path: path.clone(), replaces: *replaces };
+        items.push(Item { object: Object::Map(map.slot), name: name.clone(), publish });
     }
     for (name, program) in &draft.spec.programs {
         let Some(slot) = draft.programs.get(name) else { continue };
         let Some(path) = program_pin(program, draft.options)? else { continue };
-        match draft.facts.pins.get(&path) {
-            None | Some(Pinned::Absent) => wanted.push((Object::Program(*slot), name.clone(), path)),
+        let replaces = match draft.facts.pins.get(&path) {
+            None | Some(Pinned::Absent) => false,
+            Some(Pinned::Other(ObjectKind::Program)) if draft.options.pins.on_mismatch != Mismatch::Fail => {
+                true
+            }
             Some(_) => {
                 let text = format!("program `{name}`: {} is there already", path.display());
                 return Err(Error::new(Code::PinPath, text));
             }
-        }
+        };
+        let publish = Publish { path, replaces };
+        items.push(Item { object: program_object(*slot), name: name.clone(), publish });
     }
-    let mut made = BTreeSet::new();
-    let mut taken = BTreeSet::new();
-    for (object, name, path) in wanted {
-        if !taken.insert(path.clone()) {
-            let text = format!("`{name}`: {} would be pinned twice", path.display());
-            return Err(Error::new(Code::PinPath, text));
+    Ok(items)
+}
+
+fn program_object(slot: Slot<object::Program>) -> Object {
+    Object::Program(slot)
+}
+
+/// iproute2's tree: `tc/globals`, and `xdp` and `ip` as links to `tc`.
+fn tree(draft: &mut Draft<'_>, made: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let Some(facts) = &draft.facts.iproute2 else { return Ok(()) };
+    let tc = facts.mount.join("tc");
+    directories(draft, &tc.join("globals/x"), made)?;
+    for name in ["xdp", "ip"] {
+        let path = facts.mount.join(name);
+        match facts.siblings.get(name) {
+            // iproute2 writes the target with a slash at its end.
+            Some(Sibling::Absent) => draft.push(Step::Symlink { path, target: tc.join("") }),
+            Some(Sibling::Own) => directories(draft, &path.join("globals/x"), made)?,
+            Some(Sibling::Link) | None => {}
         }
-        directories(draft, &path, &mut made)?;
-        draft.push(Step::Pin { object, name, path });
     }
     Ok(())
 }
 
-/// Adds the directories above `path` that are not there, outermost first.
+/// Adds the directories above `path` that are not there, outermost first, and the BPF filesystem if one is to be
+/// mounted there.
 fn directories(draft: &mut Draft<'_>, path: &Path, made: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let mount = mountable(draft);
     let mut missing = Vec::new();
     for dir in path.ancestors().skip(1) {
+        if mount.as_deref() == Some(dir) {
+            if made.insert(dir.to_owned()) {
+                if draft.facts.dirs.get(dir) == Some(&Dir::Absent) {
+                    draft.push(Step::MakeDir { path: dir.to_owned() });
+                }
+                draft.push(Step::MountBpffs { path: dir.to_owned() });
+            }
+            break;
+        }
+        // What a new mount will hide does not count.
+        let hidden = mount.as_deref().is_some_and(|mount| dir.starts_with(mount));
         match draft.facts.dirs.get(dir) {
+            _ if hidden => missing.push(dir.to_owned()),
             Some(Dir::Absent) => missing.push(dir.to_owned()),
             Some(Dir::Foreign) => return Err(not_bpffs(path, dir)),
             Some(Dir::Unreadable(errno)) => {
@@ -245,9 +311,21 @@ fn directories(draft: &mut Draft<'_>, path: &Path, made: &mut BTreeSet<PathBuf>)
     Ok(())
 }
 
+/// Where a BPF filesystem is missing and may be mounted.
+fn mountable(draft: &Draft<'_>) -> Option<PathBuf> {
+    if let Some(facts) = draft.facts.iproute2.as_ref().filter(|facts| !facts.mounted) {
+        return Some(facts.mount.clone());
+    }
+    let pins = &draft.options.pins;
+    let root = pins.root.clone().unwrap_or_else(|| DEFAULT_ROOT.into());
+    let there = draft.facts.dirs.get(&root);
+    (pins.mount && matches!(there, Some(Dir::Foreign | Dir::Absent))).then_some(root)
+}
+
 fn not_bpffs(path: &Path, dir: &Path) -> Error {
     let text = format!("{} cannot be pinned: {} is not on a BPF filesystem", path.display(), dir.display());
-    Error::new(Code::PinPath, text).hint(format!("mount one: `mount -t bpf bpf {}`", root_for(dir)))
+    let error = Error::new(Code::PinPath, text);
+    error.hint(format!("mount one: `mount -t bpf bpf {}`, or let `--mount-bpffs` do it", root_for(dir)))
 }
 
 /// Where a BPF filesystem would be mounted for a pin below `dir`.
@@ -260,6 +338,16 @@ fn root_for(dir: &Path) -> String {
     }
 }
 
-fn hex(flags: u32) -> String {
-    format!("{flags:#x}")
+/// The type of the programs that a program array takes: that of the first one in a slot, or of one that uses it.
+pub(super) fn owner(draft: &Draft<'_>, map: &MapSpec) -> Option<u32> {
+    use onebpf_object::{Contents, SlotTarget};
+    if map.kind != MapType::PROG_ARRAY {
+        return None;
+    }
+    let Contents::Slots(slots) = &map.contents else { return None };
+    let programs = slots.iter().filter_map(|slot| match &slot.target {
+        SlotTarget::Program(name) => draft.spec.programs.get(name),
+        SlotTarget::Map(_) => None,
+    });
+    programs.filter_map(|program| typed(program, draft.options)).map(|(kind, _)| kind.0).next()
 }

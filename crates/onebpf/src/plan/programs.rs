@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::facts::BtfTarget;
 use crate::{Options, Spec};
 use onebpf_object::insn::Insn;
-use onebpf_object::{AttachType, LinkedProgram, Place, ProgramSpec, ProgramType, Ref};
+use onebpf_object::{AttachType, Dialect, LinkedProgram, Place, ProgramSpec, ProgramType, Ref};
 use onebpf_sys::Feature;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -84,7 +84,8 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
     let (insns, patches) = patched(draft, chosen, &place)?;
     let btf = draft.btf.filter(|_| !linked.func_info.is_empty() && draft.has(Feature::BtfFunc));
     let attach = attach(draft, program, &place)?;
-    let expected = attach_type.0 != 0 && draft.has(Feature::ExpectedAttachType);
+    let expected =
+        attach_type.0 != 0 && !shares_with_tc(draft.spec, kind) && draft.has(Feature::ExpectedAttachType);
     let kernel_version = match (draft.spec.kernel_version, kind) {
         // Kernels before 5.0 compare it with their own for kprobes; later ones do not look.
         (0, ProgramType::KPROBE) => draft.facts.host.version_code,
@@ -112,8 +113,23 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
     })
 }
 
+/// Programs beside `bpf_elf_map` maps carry no expected attach type, as iproute2's do not: since Linux 6.18 (and in
+/// stable kernels before) programs of one program array must have the same.
+fn shares_with_tc(spec: &Spec, kind: ProgramType) -> bool {
+    let taken = [
+        ProgramType::SCHED_CLS,
+        ProgramType::SCHED_ACT,
+        ProgramType::XDP,
+        ProgramType::LWT_IN,
+        ProgramType::LWT_OUT,
+        ProgramType::LWT_XMIT,
+        ProgramType::LWT_SEG6LOCAL,
+    ];
+    taken.contains(&kind) && spec.maps.values().any(|map| map.dialect == Dialect::BpfElfMap)
+}
+
 /// Type and attach type: the section's, or the caller's.
-fn typed(program: &ProgramSpec, options: &Options) -> Option<(ProgramType, AttachType)> {
+pub(super) fn typed(program: &ProgramSpec, options: &Options) -> Option<(ProgramType, AttachType)> {
     match (program.kind, options.default_type) {
         (ProgramType::UNSPEC, None) => None,
         (ProgramType::UNSPEC, Some(given)) => Some((given.kind, given.attach)),

@@ -1,6 +1,6 @@
 //! A plan as a person reads it: the dry run.
 
-use super::{Change, CreateMap, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Step};
+use super::{Change, CreateMap, FieldDiff, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Step};
 use onebpf_object::{MapType, ProgramType};
 use std::fmt;
 
@@ -50,12 +50,29 @@ impl fmt::Display for PinDiff {
         match &self.change {
             Change::Create => write!(f, "pin {path}: new, map `{map}`"),
             Change::Reuse => write!(f, "pin {path}: map `{map}` is there and fits, it is reused"),
-            Change::Conflict(fields) => {
-                write!(f, "pin {path}: map `{map}` is there and differs:")?;
-                fields.iter().try_for_each(|d| write!(f, " {} {} (wanted {})", d.field, d.pinned, d.wanted))
+            Change::Replace(fields) if fields.is_empty() => {
+                write!(f, "pin {path}: a new map `{map}` takes the name")
+            }
+            Change::Replace(fields) => {
+                write!(f, "pin {path}: map `{map}` is there and differs, a new one takes the name:")?;
+                differences(f, fields)
+            }
+            Change::Migrate { fields, notes } => {
+                write!(
+                    f,
+                    "pin {path}: map `{map}` is there and differs, a new one takes the name and the entries:"
+                )?;
+                differences(f, fields)?;
+                notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
             }
         }
     }
+}
+
+fn differences(f: &mut fmt::Formatter<'_>, fields: &[FieldDiff]) -> fmt::Result {
+    fields
+        .iter()
+        .try_for_each(|d| write!(f, "\n  {}: {} is pinned, {} is declared", d.field, d.pinned, d.wanted))
 }
 
 fn width<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
@@ -84,6 +101,23 @@ fn row(step: &Step) -> Row {
             format!("{map}[{index}] = {} `{target}`", slot(*object)),
             None,
         ),
+        Step::Prune { map, name, keep } => {
+            let keep: Vec<String> = keep.iter().map(ToString::to_string).collect();
+            ("prune", name.clone(), format!("{map}: all slots but {}", keep.join(" ")), None)
+        }
+        Step::Migrate { to, name, migration } => {
+            ("migrate", name.clone(), format!("{} into {to}", migration.from.display()), None)
+        }
+        Step::MountBpffs { path } => ("mount bpffs", none(), path.display().to_string(), None),
+        Step::Symlink { path, target } => {
+            ("link", none(), format!("{} to {}", path.display(), target.display()), None)
+        }
+        Step::Stage { object, name, path } => {
+            ("stage", name.clone(), format!("{} at {}", slot(*object), path.display()), None)
+        }
+        Step::Publish { object, name, path, .. } => {
+            ("publish", name.clone(), format!("{} over {}", slot(*object), path.display()), None)
+        }
         Step::MakeDir { path } => ("make directory", none(), path.display().to_string(), None),
         Step::Pin { object, name, path } => {
             ("pin", name.clone(), format!("{} at {}", slot(*object), path.display()), None)

@@ -1,7 +1,10 @@
 //! One step of a plan.
 
+use super::convert::Conversion;
+use crate::layout::TypeLayout;
 use onebpf_btf::{FuncInfo, LineInfo};
-use onebpf_object::{FuncId, Place, insn::Insn};
+use onebpf_object::{FuncId, MapType, Place, insn::Insn};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -59,6 +62,8 @@ pub enum Step {
         path: PathBuf,
         /// What it must be.
         expect: Box<CreateMap>,
+        /// The map that was seen there.
+        id: u32,
     },
     /// Create a map.
     CreateMap(Box<CreateMap>),
@@ -97,6 +102,56 @@ pub enum Step {
         target: String,
         /// The map was there before this load: what the slot held is put back if the load fails.
         live: bool,
+    },
+    /// Empty every slot of a map that was there before, but those in `keep`.
+    Prune {
+        /// The outer map or program array.
+        map: Slot<object::Map>,
+        /// Its name.
+        name: String,
+        /// Slots that stay.
+        keep: BTreeSet<u32>,
+    },
+    /// Copy the entries of a pinned map into a new one that will take its name.
+    Migrate {
+        /// The new map.
+        to: Slot<object::Map>,
+        /// Its name.
+        name: String,
+        /// From where, and how.
+        migration: Box<Migration>,
+    },
+    /// Mount a BPF filesystem. It stays when the load fails: others may use it by then.
+    MountBpffs {
+        /// On which directory.
+        path: PathBuf,
+    },
+    /// Make a symbolic link; what is there already stays.
+    Symlink {
+        /// Its name.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// Pin an object under the name that it waits at until it takes the place of another.
+    Stage {
+        /// What.
+        object: Object,
+        /// Its name.
+        name: String,
+        /// Where it waits.
+        path: PathBuf,
+    },
+    /// Give a pinned name to the staged object, at once: nobody finds the name missing.
+    Publish {
+        /// What.
+        object: Object,
+        /// Its name.
+        name: String,
+        /// Where it waits.
+        staged: PathBuf,
+        /// The name, which something else has now.
+        path: PathBuf,
     },
     /// Make a directory on a BPF filesystem; one that is there already is fine.
     MakeDir {
@@ -147,9 +202,64 @@ pub struct CreateMap {
     /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
     /// ([`Plan::assumed`](super::Plan::assumed) is empty): else the refusal may have a better answer.
     pub on_refusal: Vec<Fallback>,
+    /// What a pinned map has to be like, to be used in its place.
+    #[serde(skip)]
+    pub like: Box<Likeness>,
     /// Where the object declares it, for messages.
     #[serde(skip)]
     pub place: Place,
+}
+
+impl CreateMap {
+    /// Whether, as an inner map, it must have as many entries as the template: since Linux 5.10 only arrays must, and
+    /// not those with BPF_F_INNER_MAP (`array_map_meta_equal()`).
+    pub fn fixed_entries(&self) -> bool {
+        const BPF_F_INNER_MAP: u32 = 1 << 12;
+        let array = matches!(MapType(self.map_type), MapType::ARRAY | MapType::PERCPU_ARRAY);
+        array && self.flags & BPF_F_INNER_MAP == 0
+    }
+}
+
+/// What a pinned map has to be like, beyond what its creation needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Likeness {
+    /// Flags that do not count: the kernel sets or lacks them.
+    pub ignored_flags: u32,
+    /// What the maps in it are like.
+    pub inner: Option<Box<CreateMap>>,
+    /// The type of the programs that go into it.
+    pub owner: Option<u32>,
+    /// Whether this kernel compiles them.
+    pub jited: Option<bool>,
+    /// Members of the key.
+    pub key: Option<TypeLayout>,
+    /// Members of the value.
+    pub value: Option<TypeLayout>,
+}
+
+/// Entries on their way from a pinned map to a new one.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Migration {
+    /// Where the old map is pinned.
+    pub from: PathBuf,
+    /// The map that was seen there.
+    pub id: u32,
+    /// How keys change.
+    pub key: Conversion,
+    /// How values change.
+    pub value: Conversion,
+    /// Go on when something does not fit.
+    pub lossy: bool,
+}
+
+impl Migration {
+    /// What becomes of members that are not simply copied.
+    pub fn notes(&self) -> Vec<String> {
+        let side = |side: &'static str, notes: &Vec<String>| -> Vec<String> {
+            notes.iter().map(|note| format!("{side}: {note}")).collect()
+        };
+        [side("key", &self.key.notes), side("value", &self.value.notes)].concat()
+    }
 }
 
 /// BTF types of a map to be created.
@@ -250,7 +360,7 @@ pub struct PinDiff {
     pub map: String,
     /// Where.
     pub path: PathBuf,
-    /// `create`, `reuse`, or the mismatching field.
+    /// What becomes of it.
     pub change: Change,
 }
 
@@ -262,15 +372,22 @@ pub enum Change {
     Create,
     /// The pinned map is used.
     Reuse,
-    /// The pinned map is not what the object declares.
-    Conflict(Vec<FieldDiff>),
+    /// A new map takes the name; how the pinned one differs.
+    Replace(Vec<FieldDiff>),
+    /// A new map takes the name and the entries.
+    Migrate {
+        /// How the pinned one differs.
+        fields: Vec<FieldDiff>,
+        /// What becomes of members.
+        notes: Vec<String>,
+    },
 }
 
 /// One field that differs between the pinned map and the declared one.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct FieldDiff {
-    /// `type`, `key_size`, ...
-    pub field: &'static str,
+    /// `type`, `key_size`, `inner.type`, `value.member`, ...
+    pub field: String,
     /// What is pinned.
     pub pinned: String,
     /// What the object wants.
