@@ -75,6 +75,8 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0311", include_str!("../../../docs/errors/E0311.md")),
     ("E0312", include_str!("../../../docs/errors/E0312.md")),
     ("E0313", include_str!("../../../docs/errors/E0313.md")),
+    ("E0314", include_str!("../../../docs/errors/E0314.md")),
+    ("E0315", include_str!("../../../docs/errors/E0315.md")),
     ("E0401", include_str!("../../../docs/errors/E0401.md")),
     ("E0402", include_str!("../../../docs/errors/E0402.md")),
     ("E0403", include_str!("../../../docs/errors/E0403.md")),
@@ -87,6 +89,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0410", include_str!("../../../docs/errors/E0410.md")),
     ("E0411", include_str!("../../../docs/errors/E0411.md")),
     ("E0412", include_str!("../../../docs/errors/E0412.md")),
+    ("E0413", include_str!("../../../docs/errors/E0413.md")),
     ("E0901", include_str!("../../../docs/errors/E0901.md")),
     ("E0902", include_str!("../../../docs/errors/E0902.md")),
     ("E0903", include_str!("../../../docs/errors/E0903.md")),
@@ -105,6 +108,8 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("W0121", include_str!("../../../docs/errors/W0121.md")),
     ("W0301", include_str!("../../../docs/errors/W0301.md")),
     ("W0302", include_str!("../../../docs/errors/W0302.md")),
+    ("W0303", include_str!("../../../docs/errors/W0303.md")),
+    ("W0304", include_str!("../../../docs/errors/W0304.md")),
 ];
 
 #[cfg(test)]

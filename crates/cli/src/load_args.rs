@@ -5,7 +5,10 @@ use crate::report;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onebpf::object::{AttachType, Dialect, ProgramType, SectionRule};
-use onebpf::{DefaultType, Options, ParseOptions, PinLayout, PinOptions, Spec};
+use onebpf::{
+    ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Spec,
+};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,9 +41,24 @@ pub(crate) struct LoadArgs {
     /// Pin nothing, reuse nothing
     #[arg(long, help_heading = "Pins")]
     no_pin: bool,
-    /// When a pinned map is not what the object declares (this version: fail)
-    #[arg(long, value_name = "WHAT", default_value = "fail", value_parser = ["fail", "replace", "migrate"], help_heading = "Pins")]
-    on_mismatch: String,
+    /// Pin map NAME at PATH, whatever the object says (repeatable)
+    #[arg(long, value_name = "NAME=PATH", value_parser = name_and_path, help_heading = "Pins")]
+    pin_map: Vec<(String, PathBuf)>,
+    /// Mount a BPF filesystem at the root if there is none
+    #[arg(long, help_heading = "Pins")]
+    mount_bpffs: bool,
+    /// When a pinned map is not what the object declares: fail, replace or migrate, for all maps or one (repeatable)
+    #[arg(long, value_name = "[MAP=]POLICY", value_parser = mismatch, help_heading = "Pins")]
+    on_mismatch: Vec<(Option<String>, Mismatch)>,
+    /// Migrate although something is lost; it is counted
+    #[arg(long, help_heading = "Pins")]
+    lossy: bool,
+    /// Slots of reused maps of maps: keep, fill or sync, for all maps or one (repeatable) [default: fill; iproute2: keep]
+    #[arg(long, value_name = "[MAP=]RULE", value_parser = outer, help_heading = "Pins")]
+    outer: Vec<(Option<String>, OuterRule)>,
+    /// Pinned program arrays that fit [default: replace; iproute2: reuse]
+    #[arg(long, value_name = "replace|reuse", value_parser = arrays(), help_heading = "Pins")]
+    program_arrays: Option<ArrayRule>,
     /// Take map NAME from the pin PATH instead of creating it
     #[arg(long, value_name = "NAME=PATH", value_parser = name_and_path, help_heading = "Pins")]
     reuse: Vec<(String, PathBuf)>,
@@ -102,12 +120,6 @@ impl LoadArgs {
     /// The options of the library. Fails for those that this version cannot honour.
     pub(crate) fn options(&self) -> Outcome<Options> {
         refuse_btf(self.btf.as_deref())?;
-        if self.on_mismatch != "fail" {
-            return Err(Failure::Usage(format!(
-                "`--on-mismatch {}`: this version can only refuse to load (`fail`)",
-                self.on_mismatch
-            )));
-        }
         Ok(Options {
             programs: self.program.clone(),
             sections: self.section.clone(),
@@ -117,7 +129,17 @@ impl LoadArgs {
                 layout: self.layout,
                 everything_under: self.pin.clone(),
                 disabled: self.no_pin,
-                ..PinOptions::default()
+                paths: self.pin_map.iter().cloned().collect(),
+                mount: self.mount_bpffs,
+                iproute2_mount: std::env::var_os("TC_BPF_MNT")
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from),
+                on_mismatch: for_all(&self.on_mismatch).unwrap_or_default(),
+                on_mismatch_of: for_one(&self.on_mismatch),
+                lossy: self.lossy,
+                outer: for_all(&self.outer),
+                outer_of: for_one(&self.outer),
+                program_arrays: self.program_arrays,
             },
             reuse: self.reuse.iter().cloned().collect(),
             log_level: self.log_level,
@@ -199,6 +221,54 @@ fn name_and_path(typed: &str) -> Result<(String, PathBuf), String> {
         return Err("it has the form NAME=PATH".to_owned());
     }
     Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+/// `POLICY` or `MAP=POLICY`.
+fn for_map<T>(
+    typed: &str,
+    read: impl Fn(&str) -> Option<T>,
+    known: &str,
+) -> Result<(Option<String>, T), String> {
+    let (map, word) = match typed.rsplit_once('=') {
+        Some((map, word)) => (Some(map.to_owned()), word),
+        None => (None, typed),
+    };
+    read(word).map(|read| (map, read)).ok_or_else(|| format!("`{word}` is none of {known}"))
+}
+
+fn mismatch(typed: &str) -> Result<(Option<String>, Mismatch), String> {
+    let read = |word: &str| match word {
+        "fail" => Some(Mismatch::Fail),
+        "replace" => Some(Mismatch::Replace),
+        "migrate" => Some(Mismatch::Migrate),
+        _ => None,
+    };
+    for_map(typed, read, "fail, replace, migrate")
+}
+
+fn outer(typed: &str) -> Result<(Option<String>, OuterRule), String> {
+    let read = |word: &str| match word {
+        "keep" => Some(OuterRule::Keep),
+        "fill" => Some(OuterRule::Fill),
+        "sync" => Some(OuterRule::Sync),
+        _ => None,
+    };
+    for_map(typed, read, "keep, fill, sync")
+}
+
+fn arrays() -> impl TypedValueParser<Value = ArrayRule> {
+    PossibleValuesParser::new(["replace", "reuse"])
+        .map(|typed| if typed == "reuse" { ArrayRule::Reuse } else { ArrayRule::Replace })
+}
+
+/// The last choice that names no map.
+fn for_all<T: Copy>(given: &[(Option<String>, T)]) -> Option<T> {
+    given.iter().rev().find(|(map, _)| map.is_none()).map(|(_, choice)| *choice)
+}
+
+/// The choices that name one.
+fn for_one<T: Copy>(given: &[(Option<String>, T)]) -> BTreeMap<String, T> {
+    given.iter().filter_map(|(map, choice)| Some((map.clone()?, *choice))).collect()
 }
 
 /// A `SEC()` name first, for it says how the program attaches; else a bare program type.

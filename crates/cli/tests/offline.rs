@@ -138,7 +138,7 @@ fn wrong_usage_exits_with_2() {
         "nonsense",
         "inspect",
         "attach x",
-        "load demo.o --on-mismatch replace",
+        "load demo.o --on-mismatch sometimes",
         "load demo.o --btf vmlinux",
         "relocate demo.o --btf vmlinux",
         "load demo.o --set nothing",

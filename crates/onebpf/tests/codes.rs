@@ -4,7 +4,7 @@ mod common;
 
 use common::{options, spec};
 use onebpf::btf::Endian;
-use onebpf::object::{Contents, Pinning, Slot, SlotTarget};
+use onebpf::object::{Contents, MapSpec, MapType, Pinning, Slot, SlotTarget};
 use onebpf::plan::{Object, Step};
 use onebpf::sys::{Errno, Feature, ObjectKind, Op, ProgRun};
 use onebpf::{
@@ -43,7 +43,7 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 13] = [
+const PLANNING: [Case; 15] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
@@ -63,7 +63,10 @@ const PLANNING: [Case; 13] = [
         let options = Options { reuse: [("dropped".into(), "/sys/fs/bpf/none".into())].into(), ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
-    ("E0307", || load_error(&spec("elf_pins"))),
+    ("E0307", || {
+        let kernel = FakeKernel::new().with_file("/etc/iproute2/bpf_pinning", "11 ../../etc\n");
+        load_spec(&(Arc::new(kernel) as Arc<dyn Kernel>), &spec("elf_pins"), &options()).unwrap_err()
+    }),
     ("E0308", || {
         load_error(&edited("prog_sections", |spec| {
             spec.programs.retain(|_, p| p.section == "fentry/do_nanosleep");
@@ -86,9 +89,21 @@ const PLANNING: [Case; 13] = [
     }),
     ("E0312", || Facts::from_json("[1, 2").unwrap_err()),
     ("E0313", || onebpf::load("/no/such/file.bpf.o").unwrap_err()),
+    ("E0314", || {
+        load_error(&edited("btf_map_in_map", |spec| {
+            let filled = |map: &&mut MapSpec| matches!(map.contents, Contents::Slots(_));
+            spec.maps.values_mut().find(filled).unwrap().inner.as_mut().unwrap().value.size += 4;
+        }))
+    }),
+    ("E0315", || {
+        let kernel = fake();
+        let _first = load_spec(&kernel, &spec("btf_pinned"), &options()).unwrap();
+        let other = edited("btf_pinned", |spec| spec.maps[0].kind = MapType::RINGBUF);
+        load_spec(&kernel, &other, &migrating()).unwrap_err()
+    }),
 ];
 
-const APPLYING: [Case; 12] = [
+const APPLYING: [Case; 13] = [
     ("E0401", || {
         let kernel = fake();
         let spec = spec("data_bss_only");
@@ -136,7 +151,26 @@ const APPLYING: [Case; 12] = [
         plan.steps.push(Step::Pin { object, name: "ghost".into(), path: "/sys/fs/bpf/ghost".into() });
         apply(&plan, &kernel, 1).unwrap_err()
     }),
+    ("E0413", || {
+        let kernel = fake();
+        let name = spec("btf_pinned").maps[0].name.clone();
+        let first = load_spec(&kernel, &spec("btf_pinned"), &options()).unwrap();
+        let info = first.maps[0].info().unwrap().clone();
+        for n in 0..2u8 {
+            let (mut key, value) = (vec![0; info.key_size as usize], vec![1; info.value_size as usize]);
+            key[0] = n;
+            first.maps[&name].update(&key, &value, 0).unwrap();
+        }
+        let smaller = edited("btf_pinned", |spec| spec.maps[0].max_entries = 1);
+        load_spec(&kernel, &smaller, &migrating()).unwrap_err()
+    }),
 ];
+
+fn migrating() -> Options {
+    let mut options = options();
+    options.pins.on_mismatch = Mismatch::Migrate;
+    options
+}
 
 #[test]
 fn every_code_is_met() {

@@ -18,8 +18,7 @@ const ERRNOS: [Errno; 3] = [Errno::NOMEM, Errno::INVAL, Errno::PERM];
 fn on_the_fake_kernel() {
     for fixture in loadable() {
         let spec = common::read(&fixture.path);
-        let mut options = options();
-        options.pins.disabled = fixture.name.starts_with("elf_pins");
+        let options = options();
         let run = |kernel: Arc<dyn Kernel>| load_spec(&kernel, &spec, &options);
         let counting = Arc::new(Faulty::counting(Arc::new(FakeKernel::new())));
         if run(counting.clone()).is_err() {

@@ -7,7 +7,7 @@ use crate::render;
 use crate::report::ErrorJson;
 use crate::table::Table;
 use crate::value::hex;
-use onebpf::{Counting, Kernel, Linux, Loaded, Phases};
+use onebpf::{Counting, Kernel, Linux, Loaded, Migrated, Phases};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ struct Document {
     ok: bool,
     maps: Vec<MapJson>,
     programs: Vec<ProgramJson>,
+    migrated: Vec<MigratedJson>,
     timings: Timings,
     error: Option<ErrorJson>,
 }
@@ -49,6 +50,13 @@ struct ProgramJson {
     /// What the verifier said, if `--log-level` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MigratedJson {
+    map: String,
+    #[serde(flatten)]
+    counts: Migrated,
 }
 
 #[derive(Clone, Copy, Default, Serialize)]
@@ -126,6 +134,9 @@ fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
             log: program.log().map(str::to_owned),
         });
     }
+    let migrated =
+        |(map, counts): (&String, &Migrated)| MigratedJson { map: map.clone(), counts: counts.clone() };
+    document.migrated = loaded.migrated.iter().map(migrated).collect();
     Ok(())
 }
 
@@ -137,6 +148,7 @@ fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
     }
     document.maps.clear();
     document.programs.clear();
+    document.migrated.clear();
     document.error = Some(ErrorJson::from(&**report));
     match out.json(&document) {
         Ok(()) => failure.told(),
@@ -171,6 +183,13 @@ fn print(document: &Document, out: &mut Out) -> Outcome {
         let Some(log) = &program.log else { continue };
         out.heading(format_args!("What the verifier said of {}", program.name))?;
         log.lines().try_for_each(|line| out.line(format_args!("  {line}")))?;
+    }
+    for MigratedJson { map, counts } in &document.migrated {
+        let Migrated { copied, converted, dropped, reasons } = counts;
+        out.line(format_args!(
+            "\nmap {map}: {copied} entries copied, {converted} converted, {dropped} dropped"
+        ))?;
+        reasons.iter().try_for_each(|reason| out.line(format_args!("  {reason}")))?;
     }
     if out.verbose {
         let Timings { parse_ns, observe_ns, plan_ns, apply_ns, kernel_ns, syscalls } = document.timings;
