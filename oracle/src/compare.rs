@@ -77,6 +77,21 @@ pub fn inspect(libbpf: &Value, onebpf: &Value) -> Vec<Difference> {
     found
 }
 
+/// Compares what the kernel says of the maps and programs of two loads, field by field (see [`crate::kernel`]).
+pub fn kernel(libbpf: &Value, onebpf: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for what in ["map", "program"] {
+        let list = format!("{what}s");
+        let (left, right) = (&libbpf[&list], &onebpf[&list]);
+        pair(&format!("loaded {what}"), left, right, &mut found, |place, left, right, found| {
+            let names: Vec<&str> =
+                left.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            fields(place, left, right, &names, found);
+        });
+    }
+    found
+}
+
 /// Compares what [`crate::lines`] collects: each record. `onebpf` may list more programs.
 pub fn lines(libbpf: &Value, onebpf: &Value) -> Vec<Difference> {
     let mut found = Vec::new();

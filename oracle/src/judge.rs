@@ -44,21 +44,6 @@ pub fn judge(path: &Path, load: bool) -> Value {
     })
 }
 
-/// Loads the object: null, or why that fails.
-pub fn load(path: &Path) -> Value {
-    libbpf::keep_log(Keep::Everything);
-    libbpf::take_log();
-    let result = Object::open(path).and_then(|object| object.load());
-    let warnings = Facts::read(&libbpf::take_log()).warnings;
-    // The verifier's log is one warning of many lines; the short ones say which step failed.
-    let said = warnings
-        .iter()
-        .filter(|line| line.len() < 200 && !line.contains("LOAD LOG"))
-        .cloned()
-        .collect::<Vec<_>>();
-    result.err().map(|errno| format!("errno {}: {}", errno.0, said.join(" | "))).into()
-}
-
 /// [`inspect::load_flags`] as JSON: a list, or null.
 pub fn flags(path: &Path) -> Value {
     libbpf::keep_log(Keep::Everything);

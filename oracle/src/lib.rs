@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod inspect;
 pub mod judge;
+pub mod kernel;
 pub mod libbpf;
 pub mod lines;
 pub mod log;

@@ -5,6 +5,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::marker::PhantomData;
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::os::raw::{c_char, c_int};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -173,6 +174,7 @@ impl Map<'_> {
 impl Program<'_> {
     number!(/** `BPF_PROG_TYPE_*`; 0 when the section's name says nothing. */ kind, bpf_program__type, u32);
     number!(/** `BPF_CGROUP_*` and its kin. */ attach_type, bpf_program__expected_attach_type, u32);
+    number!(/** -1 before `load`. */ fd, bpf_program__fd, i32);
     number!(/** False for `SEC("?...")`. */ autoload, bpf_program__autoload, bool);
 
     /// The function's name.
@@ -278,6 +280,39 @@ pub fn attach_type_name(kind: u32) -> String {
 pub fn version() -> String {
     // SAFETY: a static string.
     unsafe { string(sys::libbpf_version_string()) }
+}
+
+/// A map that the kernel has.
+pub fn map_by_id(id: u32) -> Option<OwnedFd> {
+    // SAFETY: a system call with a number; the descriptor that it returns is nobody else's.
+    owned(unsafe { sys::bpf_map_get_fd_by_id(id) })
+}
+
+/// A program that the kernel has.
+pub fn program_by_id(id: u32) -> Option<OwnedFd> {
+    // SAFETY: as in `map_by_id`.
+    owned(unsafe { sys::bpf_prog_get_fd_by_id(id) })
+}
+
+/// What the kernel says of a map.
+pub fn map_info(fd: RawFd) -> Option<sys::bpf_map_info> {
+    let mut info = sys::bpf_map_info::default();
+    let mut size = size_of::<sys::bpf_map_info>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes, all of them plain numbers.
+    check(unsafe { sys::bpf_map_get_info_by_fd(fd, &raw mut info, &raw mut size) }).ok().map(|()| info)
+}
+
+/// What the kernel says of a program.
+pub fn program_info(fd: RawFd) -> Option<sys::bpf_prog_info> {
+    let mut info = sys::bpf_prog_info::default();
+    let mut size = size_of::<sys::bpf_prog_info>() as u32;
+    // SAFETY: as in `map_info`; all pointers in it are null and all counts 0, so the kernel writes nowhere else.
+    check(unsafe { sys::bpf_prog_get_info_by_fd(fd, &raw mut info, &raw mut size) }).ok().map(|()| info)
+}
+
+fn owned(fd: c_int) -> Option<OwnedFd> {
+    // SAFETY: only called with descriptors that a system call has just made.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// How much of what libbpf prints is kept.

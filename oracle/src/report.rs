@@ -42,6 +42,8 @@ pub struct Verdict {
     pub lines: Option<Vec<Difference>>,
     /// Whether libbpf and onebpf load it; `None` when neither tried.
     pub load: Option<[Result<(), String>; 2]>,
+    /// Differences between what the kernel holds after the two loads.
+    pub kernel: Vec<Difference>,
     /// Why `relocate` failed on one side.
     pub unrelocated: Option<String>,
     /// Programs that libbpf relocates.
@@ -111,6 +113,10 @@ impl Report {
             ("  equal", count(&|it| it.lines.as_ref().is_some_and(Vec::is_empty))),
             ("load tried", count(&|it| it.load.is_some())),
             ("  both load", count(&|it| matches!(it.load, Some([Ok(()), Ok(())])))),
+            (
+                "    the kernel holds the same",
+                count(&|it| matches!(it.load, Some([Ok(()), Ok(())])) && it.kernel.is_empty()),
+            ),
             ("  neither loads", count(&|it| matches!(it.load, Some([Err(_), Err(_)])))),
             ("  only libbpf loads", count(&|it| matches!(it.load, Some([Ok(()), Err(_)])))),
             ("  only onebpf loads", count(&|it| matches!(it.load, Some([Err(_), Ok(())])))),
@@ -197,6 +203,7 @@ impl Verdict {
         }
         let differences =
             self.inspect.iter().chain(self.relocate.iter().flatten()).chain(self.lines.iter().flatten());
+        let differences = differences.chain(&self.kernel);
         lines.extend(differences.map(|it| format!("{}: {it}", self.name)));
         lines
     }
@@ -230,7 +237,12 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
     }
     let wanted = verdict.refused.is_none() && verdict.parsed;
     if wanted && sides.load && judged["core"] == false && run::is_root() {
-        verdict.load = Some([run::load_by_libbpf(&sides.judge, object), run::load_by_onebpf(onebpf, object)]);
+        let (one, other) =
+            (run::load_by_libbpf(&sides.judge, object), run::load_by_onebpf(&sides.judge, onebpf, object));
+        if let (Ok(one), Ok(other)) = (&one, &other) {
+            verdict.kernel = compare::kernel(one, other);
+        }
+        verdict.load = Some([one.map(drop), other.map(drop)]);
     }
     if wanted && judged["lines"].is_array() {
         match lines::by_onebpf(object) {

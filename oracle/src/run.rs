@@ -11,8 +11,11 @@ pub const JUDGE: &str = "--judge";
 /// As [`JUDGE`], for [`crate::inspect::load_flags`].
 pub const FLAGS: &str = "--flags";
 
-/// As [`JUDGE`], for [`crate::judge::load`].
+/// As [`JUDGE`], for [`crate::kernel::by_libbpf`].
 pub const LOAD: &str = "--judge-load";
+
+/// As [`JUDGE`], for [`crate::kernel::by_onebpf`]; `$ONEBPF` names the command.
+pub const LOAD_ONEBPF: &str = "--judge-load-onebpf";
 
 /// Seconds after which either side is given up.
 const PATIENCE: &str = "60";
@@ -39,15 +42,19 @@ pub fn libbpf(exe: &Path, object: &Path) -> Result<Value, String> {
     Ok(judged)
 }
 
-/// Whether libbpf loads the object.
-pub fn load_by_libbpf(exe: &Path, object: &Path) -> Result<(), String> {
-    let answer = json(&mut isolated(exe, LOAD, object))?;
-    answer.as_str().map_or(Ok(()), |why| Err(why.to_owned()))
+/// What the kernel holds after libbpf loaded the object, or why that failed.
+pub fn load_by_libbpf(exe: &Path, object: &Path) -> Result<Value, String> {
+    loaded(&mut isolated(exe, LOAD, object))
 }
 
-/// Whether onebpf loads the object.
-pub fn load_by_onebpf(onebpf: &Path, object: &Path) -> Result<(), String> {
-    json(isolated(onebpf, "load", object).arg("--json")).map(drop)
+/// What the kernel holds after onebpf loaded the object, or why that failed.
+pub fn load_by_onebpf(exe: &Path, onebpf: &Path, object: &Path) -> Result<Value, String> {
+    loaded(isolated(exe, LOAD_ONEBPF, object).env("ONEBPF", onebpf))
+}
+
+fn loaded(command: &mut Command) -> Result<Value, String> {
+    let answer = json(command)?;
+    answer.as_str().map_or_else(|| Ok(answer.clone()), |why| Err(why.to_owned()))
 }
 
 /// A child in a mount namespace of its own, that is ended when it takes too long.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use oracle::report::{Report, Sides};
 use oracle::selftests::{self, Built, Target};
-use oracle::{judge, run};
+use oracle::{judge, kernel, run};
 
 const USAGE: &str = "\
 usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian] [--onebpf PATH]
@@ -18,7 +18,7 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--b
   --big-endian    compile for the other byte order
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
-  --load          load each object without CO-RE on both sides too
+  --load          load each object without CO-RE on both sides, and ask the kernel what it holds then
   --json FILE     write the report there as well";
 
 /// Differences that are understood and not errors of onebpf.
@@ -43,7 +43,10 @@ fn main() -> ExitCode {
         let answer = match verb.as_str() {
             run::JUDGE => Some(judge::judge(Path::new(&object), run::is_root())),
             run::FLAGS => Some(judge::flags(Path::new(&object))),
-            run::LOAD => Some(judge::load(Path::new(&object))),
+            run::LOAD => Some(kernel::by_libbpf(Path::new(&object))),
+            run::LOAD_ONEBPF => {
+                run::find_onebpf().map(|onebpf| kernel::by_onebpf(&onebpf, Path::new(&object)))
+            }
             _ => None,
         };
         if let Some(answer) = answer {
