@@ -16,17 +16,9 @@ const RESERVED: u32 = 2;
 
 /// Looks; `only` is the mount point to use and no other, `numbers` whether the database is needed.
 pub(crate) fn observe(kernel: &dyn Kernel, only: Option<&Path>, numbers: bool) -> Iproute2Facts {
-    let is_bpffs = |path: &Path| kernel.is_bpffs(path).unwrap_or(false);
-    let found = match only {
-        Some(path) => Some(path.to_owned()).filter(|path| is_bpffs(path)),
-        None => USUAL
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| is_bpffs(path))
-            .or_else(|| mounted(&kernel.read_file(Path::new("/proc/mounts")).unwrap_or_default())),
-    };
+    let found = find(kernel, only);
     let mounted = found.is_some();
-    let mount = found.or_else(|| only.map(PathBuf::from)).unwrap_or_else(|| PathBuf::from(USUAL[0]));
+    let mount = found.unwrap_or_else(|| place(only));
     let sibling = |name: &str| {
         (name.to_owned(), if mounted { sibling(kernel, &mount.join(name)) } else { Sibling::Absent })
     };
@@ -42,6 +34,25 @@ pub(crate) fn observe(kernel: &dyn Kernel, only: Option<&Path>, numbers: bool) -
         }
     }
     facts
+}
+
+/// Where iproute2 has its BPF filesystem, or would mount one. `only` is the mount point to use and no other, as
+/// `TC_BPF_MNT` says.
+pub fn iproute2_mount_point(kernel: &dyn Kernel, only: Option<&Path>) -> PathBuf {
+    find(kernel, only).unwrap_or_else(|| place(only))
+}
+
+fn place(only: Option<&Path>) -> PathBuf {
+    only.unwrap_or(Path::new(USUAL[0])).to_owned()
+}
+
+fn find(kernel: &dyn Kernel, only: Option<&Path>) -> Option<PathBuf> {
+    let is_bpffs = |path: &Path| kernel.is_bpffs(path).unwrap_or(false);
+    if let Some(path) = only {
+        return Some(path.to_owned()).filter(|path| is_bpffs(path));
+    }
+    let usual = USUAL.iter().map(PathBuf::from).find(|path| is_bpffs(path));
+    usual.or_else(|| mounted(&kernel.read_file(Path::new("/proc/mounts")).unwrap_or_default()))
 }
 
 /// The first BPF filesystem of /proc/mounts; blanks in paths are octal escapes there.

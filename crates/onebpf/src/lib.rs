@@ -75,6 +75,7 @@ pub use apply::apply;
 pub use counting::Counting;
 pub use error::{CODES, Error, Report, Result, WARNINGS};
 pub use facts::{BtfTarget, Dir, Facts, Iproute2Facts, Pinned, PinnedMap, Sibling};
+pub use iproute2::iproute2_mount_point;
 pub use layout::{Field, Scalar, TypeLayout};
 pub use list::list;
 pub use load::{Phases, load, load_spec, load_spec_timed, object_name, read};

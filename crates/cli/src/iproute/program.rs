@@ -49,7 +49,7 @@ pub(crate) fn ready(kernel: &Arc<dyn Kernel>, source: &Source, hook: &Hook, out:
         }
         Source::Object(object) => {
             let (spec, main) = read(object, hook, out)?;
-            let options = options(&**kernel, object);
+            let options = options(object);
             let mut loaded = onebpf::load_spec(kernel, &spec, &options)
                 .map_err(|error| verbose_failure(&error, object).about(&object.file))?;
             warn_of_arrays(&spec, &loaded, out);
@@ -79,10 +79,10 @@ fn read(object: &ObjectSource, hook: &Hook, out: &mut Out) -> Outcome<(Spec, Str
 }
 
 /// iproute2 pins in a tree of its own, whatever dialect a map is written in.
-fn options(kernel: &dyn Kernel, object: &ObjectSource) -> onebpf::Options {
+fn options(object: &ObjectSource) -> onebpf::Options {
     onebpf::Options {
         pins: PinOptions {
-            root: Some(bpffs::root(kernel)),
+            iproute2_mount: bpffs::only(),
             layout: Some(PinLayout::Iproute2),
             ..PinOptions::default()
         },
