@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::libbpf::{self, Keep, Object};
 use crate::log::Facts;
+use crate::run;
 
 /// Loads by libbpf: `{"maps", "programs"}` as the kernel describes them, or a string that says why it failed.
 pub fn by_libbpf(path: &Path) -> Value {
@@ -46,7 +47,7 @@ pub fn by_onebpf(onebpf: &Path, path: &Path) -> Value {
     };
     let loaded: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     if !output.status.success() {
-        return json!(format!("{} {}", loaded["error"]["code"], loaded["error"]["message"]));
+        return json!(run::error_of(&loaded));
     }
     let each = |kind: &str, describe: &dyn Fn(&str, u32) -> Option<Value>| -> Vec<Value> {
         let all = loaded[kind].as_array().map_or(&[][..], Vec::as_slice);

@@ -99,8 +99,14 @@ fn json(command: &mut Command) -> Result<Value, String> {
     let document: Result<Value, _> = serde_json::from_slice(&stdout);
     match document {
         Ok(document) if status.success() => Ok(document),
-        Ok(document) => Err(format!("{} {}", document["error"]["code"], document["error"]["message"])),
+        Ok(document) => Err(error_of(&document)),
         Err(_) if !stderr.is_empty() => Err(format!("{status}: {}", String::from_utf8_lossy(&stderr).trim())),
         Err(error) => Err(format!("{status}, {error}")),
     }
+}
+
+/// Code and message of a command's error document.
+pub(crate) fn error_of(document: &Value) -> String {
+    let of = |name: &str| document["error"][name].as_str().unwrap_or("?");
+    format!("{} {}", of("code"), of("message"))
 }
