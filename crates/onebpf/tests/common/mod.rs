@@ -3,7 +3,9 @@
 
 pub(crate) mod recording;
 
-use onebpf::object::{AttachType, ProgramType};
+use indexmap::IndexMap;
+use onebpf::btf::{Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, OwnedType};
+use onebpf::object::{AttachType, Layout, MapType, ProgramType};
 use onebpf::{DefaultType, Options, ParseOptions, Spec};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,4 +114,41 @@ pub(crate) fn sweep() {
     for path in tree(Path::new("/sys/fs/bpf")).into_iter().rev() {
         let _ = if path.is_dir() { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) };
     }
+}
+
+/// An object without programs: one pinned map whose value is a struct of these members (name, type, bit offset).
+pub(crate) fn with_value(kind: MapType, size: u32, members: &[(&str, Member, u32)]) -> Spec {
+    let mut spec = spec("btf_pinned");
+    let mut btf = Builder::new(Endian::native());
+    let number = |size, encoding| OwnedType::int(format!("i{size}{encoding}"), size, IntEncoding(encoding));
+    let key = btf.push(number(4, 0));
+    let mut owned = Vec::new();
+    for (name, member, bit_offset) in members {
+        let ty = match *member {
+            Member::Unsigned(size) => btf.push(number(size, 0)),
+            Member::Signed(size) => btf.push(number(size, 1)),
+            Member::Text(count) => {
+                let elem = btf.push(number(1, 0));
+                btf.push(OwnedType::new("", OwnedDef::Array { elem, index: key, count }))
+            }
+        };
+        owned.push(OwnedMember { name: (*name).to_owned(), ty, bit_offset: *bit_offset, bit_size: None });
+    }
+    let value = btf.push(OwnedType::new("value", OwnedDef::Struct { size, members: owned }));
+    let btf = Btf::from_vec(btf.build().expect("BTF")).expect("BTF");
+    (spec.programs, spec.functions) = (IndexMap::default(), Vec::new());
+    spec.btf = Some(btf);
+    let map = &mut spec.maps[0];
+    (map.kind, map.max_entries) = (kind, 1024);
+    map.key = Layout { size: 4, btf: Some(key) };
+    map.value = Layout { size, btf: Some(value) };
+    spec
+}
+
+/// A member's type: bytes.
+#[derive(Clone, Copy)]
+pub(crate) enum Member {
+    Unsigned(u32),
+    Signed(u32),
+    Text(u32),
 }

@@ -1,0 +1,176 @@
+//! Entries that move from a pinned map to the one that replaces it.
+
+mod common;
+
+use common::Member::{Signed, Text, Unsigned};
+use common::{in_private, options, with_value};
+use onebpf::object::{MapType, Spec};
+use onebpf::{Kernel, Linux, Loaded, Map, Mismatch, Options, load_spec};
+use onebpf_fake::FakeKernel;
+use std::sync::Arc;
+
+fn migrating() -> Options {
+    let mut options = options();
+    options.pins.on_mismatch = Mismatch::Migrate;
+    options
+}
+
+/// A value that gains, loses, moves, widens and narrows members.
+fn versions(kind: MapType, entries: u32) -> [Spec; 2] {
+    let old = [
+        ("hits", Unsigned(4), 0),
+        ("gone", Unsigned(4), 32),
+        ("delta", Signed(4), 64),
+        ("name", Text(4), 96),
+    ];
+    let new = [
+        ("name", Text(8), 0),
+        ("hits", Unsigned(8), 64),
+        ("delta", Signed(2), 128),
+        ("fresh", Unsigned(4), 160),
+    ];
+    let mut specs = [with_value(kind, 16, &old), with_value(kind, 24, &new)];
+    specs.iter_mut().for_each(|spec| spec.maps[0].max_entries = entries);
+    specs
+}
+
+fn old_value(n: u32) -> Vec<u8> {
+    let mut value = n.to_ne_bytes().to_vec();
+    value.extend(77u32.to_ne_bytes());
+    value.extend((-((n % 1000) as i32)).to_ne_bytes());
+    value.extend(b"ab\0\0");
+    value
+}
+
+fn new_value(n: u32) -> Vec<u8> {
+    let mut value = b"ab\0\0\0\0\0\0".to_vec();
+    value.extend(u64::from(n).to_ne_bytes());
+    value.extend((-((n % 1000) as i16)).to_ne_bytes());
+    value.resize(24, 0);
+    value
+}
+
+fn fill(map: &Map, entries: u32, value: impl Fn(u32) -> Vec<u8>) {
+    for n in 0..entries {
+        map.update(&n.to_ne_bytes(), &value(n), 0).unwrap();
+    }
+}
+
+fn members_survive(kernel: &Arc<dyn Kernel>, entries: u32) {
+    let [old, new] = versions(MapType::HASH, entries);
+    let first = load_spec(kernel, &old, &migrating()).unwrap();
+    fill(&first.maps[0], entries, old_value);
+    let second = load_spec(kernel, &new, &migrating()).unwrap_or_else(|e| panic!("{:#?}", e.report()));
+    let counts = &second.migrated[0];
+    assert_eq!((counts.copied, counts.converted, counts.dropped), (0, u64::from(entries), 0));
+    assert!(counts.reasons.contains(&"value: `gone` is dropped".to_owned()), "{:?}", counts.reasons);
+    let map = Map::open_pin(kernel, second.maps[0].pinned().unwrap()).unwrap();
+    let mut seen = 0;
+    for entry in map.entries().unwrap() {
+        let (key, value) = entry.unwrap();
+        assert_eq!(value, new_value(u32::from_ne_bytes(key.try_into().unwrap())));
+        seen += 1;
+    }
+    assert_eq!(seen, entries);
+}
+
+#[test]
+fn members_survive_on_the_fake() {
+    members_survive(&(Arc::new(FakeKernel::new()) as Arc<dyn Kernel>), 1000);
+}
+
+#[test]
+fn a_hundred_thousand_entries_on_the_kernel() {
+    in_private("a_hundred_thousand_entries_on_the_kernel", || {
+        let started = std::time::Instant::now();
+        members_survive(&(Arc::new(Linux) as Arc<dyn Kernel>), 100_000);
+        eprintln!("filled, migrated and compared in {:?}", started.elapsed());
+    });
+}
+
+fn per_cpu_and_array(kernel: &Arc<dyn Kernel>) {
+    let cpus = kernel.host().unwrap().possible_cpus;
+    for kind in [
+        MapType::PERCPU_HASH,
+        MapType::PERCPU_ARRAY,
+        MapType::LRU_PERCPU_HASH,
+        MapType::ARRAY,
+        MapType::LRU_HASH,
+    ] {
+        let [old, new] = versions(kind, 50);
+        let copies = if kind.is_per_cpu() { cpus } else { 1 };
+        let first = load_spec(kernel, &old, &migrating()).unwrap();
+        let each = |value: fn(u32) -> Vec<u8>| {
+            move |n: u32| (0..copies).flat_map(|cpu| value(n + cpu)).collect::<Vec<_>>()
+        };
+        fill(&first.maps[0], 20, each(old_value));
+        let second =
+            load_spec(kernel, &new, &migrating()).unwrap_or_else(|e| panic!("{kind}: {:#?}", e.report()));
+        for n in 0..20u32 {
+            let value = second.maps[0].lookup(&n.to_ne_bytes()).unwrap();
+            assert_eq!(value, Some(each(new_value)(n)), "{kind}: entry {n}");
+        }
+        kernel.unlink(second.maps[0].pinned().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn per_cpu_and_array_on_the_fake() {
+    per_cpu_and_array(&(Arc::new(FakeKernel::new()) as Arc<dyn Kernel>));
+}
+
+#[test]
+fn per_cpu_and_array_on_the_kernel() {
+    in_private("per_cpu_and_array_on_the_kernel", || {
+        per_cpu_and_array(&(Arc::new(Linux) as Arc<dyn Kernel>))
+    });
+}
+
+fn nothing_is_lost_without_consent(kernel: &Arc<dyn Kernel>) {
+    let [old, mut new] = versions(MapType::HASH, 10);
+    let first = load_spec(kernel, &old, &migrating()).unwrap();
+    fill(&first.maps[0], 10, old_value);
+    let mut large = old_value(3);
+    large[8..12].copy_from_slice(&40_000i32.to_ne_bytes());
+    first.maps[0].update(&3u32.to_ne_bytes(), &large, 0).unwrap();
+    let id = |loaded: &Loaded| loaded.maps[0].info().unwrap().id;
+    let path = first.maps[0].pinned().unwrap().to_owned();
+    let refused = load_spec(kernel, &new, &migrating()).unwrap_err();
+    assert_eq!(refused.code(), "E0413");
+    assert_eq!(refused.report().notes[0], "value: `delta` does not fit its new type");
+    assert_eq!(Map::open_pin(kernel, &path).unwrap().info().unwrap().id, id(&first));
+
+    let mut lossy = migrating();
+    lossy.pins.lossy = true;
+    new.maps[0].max_entries = 8;
+    let second = load_spec(kernel, &new, &lossy).unwrap();
+    let counts = &second.migrated[0];
+    assert_eq!(counts.converted + counts.dropped, 10, "{counts:?}");
+    assert_eq!(second.maps[0].entries().unwrap().count(), 8);
+    assert!(counts.reasons.iter().any(|reason| reason.contains("full with 8")), "{counts:?}");
+    assert_eq!(Map::open_pin(kernel, &path).unwrap().info().unwrap().id, id(&second));
+}
+
+#[test]
+fn losses_on_the_fake() {
+    nothing_is_lost_without_consent(&(Arc::new(FakeKernel::new()) as Arc<dyn Kernel>));
+}
+
+#[test]
+fn losses_on_the_kernel() {
+    in_private("losses_on_the_kernel", || {
+        nothing_is_lost_without_consent(&(Arc::new(Linux) as Arc<dyn Kernel>))
+    });
+}
+
+#[test]
+fn same_bytes_are_copied() {
+    let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::new());
+    let [mut spec, _] = versions(MapType::HASH, 4);
+    let first = load_spec(&kernel, &spec, &migrating()).unwrap();
+    fill(&first.maps[0], 4, old_value);
+    spec.maps[0].max_entries = 100;
+    let second = load_spec(&kernel, &spec, &migrating()).unwrap();
+    assert_eq!((second.migrated[0].copied, second.migrated[0].converted), (4, 0));
+    assert_eq!(second.maps[0].lookup(&2u32.to_ne_bytes()).unwrap(), Some(old_value(2)));
+}
