@@ -205,6 +205,19 @@ impl Tree {
         Ok(())
     }
 
+    /// Makes an empty file if there is none; its resolved path.
+    pub(crate) fn touch(&mut self, path: &Path) -> Result<PathBuf, Errno> {
+        let resolved = self.resolve(path, false)?;
+        match self.find(&resolved) {
+            Ok(Node::File(_)) => {}
+            Ok(node) if node.is_dir() => return Err(ISDIR),
+            Ok(_) => return Err(LOOP),
+            Err(Errno::NOENT) => self.write_file(&resolved, &[])?,
+            Err(e) => return Err(e),
+        }
+        Ok(resolved)
+    }
+
     pub(crate) fn list(&self, path: &Path) -> Result<Vec<PathBuf>, Errno> {
         let path = self.resolve(path, true)?;
         if !self.find(&path)?.is_dir() {

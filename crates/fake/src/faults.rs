@@ -33,9 +33,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// ```
 pub struct Faulty {
     inner: Arc<dyn Kernel>,
-    fault: Option<(usize, Errno)>,
+    fault: Option<(usize, Fault)>,
     counts: Box<dyn Fn(Op) -> bool + Send + Sync>,
     log: Mutex<Log>,
+}
+
+/// What happens at the n-th call.
+enum Fault {
+    Refused(Errno),
+    Stopped(Box<dyn Fn() + Send + Sync>),
 }
 
 #[derive(Default)]
@@ -48,7 +54,13 @@ struct Log {
 impl Faulty {
     /// The `n`-th call, counting from 1, fails with `errno`; all others go through, later ones too.
     pub fn new(inner: Arc<dyn Kernel>, n: usize, errno: Errno) -> Self {
-        Self { fault: Some((n, errno)), ..Self::counting(inner) }
+        Self { fault: Some((n, Fault::Refused(errno))), ..Self::counting(inner) }
+    }
+
+    /// When the `n`-th call comes, before it is made, `stop` runs: it may kill the process, or panic. If it returns, the
+    /// call is made. So "killed at any point" is a loop, too: between two calls nothing happens that lasts.
+    pub fn stopping(inner: Arc<dyn Kernel>, n: usize, stop: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { fault: Some((n, Fault::Stopped(Box::new(stop)))), ..Self::counting(inner) }
     }
 
     /// No call fails; they are counted and logged.
@@ -95,9 +107,13 @@ impl Faulty {
         log.ops.push(op);
         if counts {
             log.counted += 1;
-            if let Some((_, errno)) = self.fault.filter(|(n, _)| *n == log.counted) {
+            if let Some((_, fault)) = self.fault.as_ref().filter(|(n, _)| *n == log.counted) {
                 log.fired = true;
-                return Err(Error { op, errno });
+                drop(log);
+                match fault {
+                    Fault::Refused(errno) => return Err(Error { op, errno: *errno }),
+                    Fault::Stopped(stop) => stop(),
+                }
             }
         }
         Ok(&*self.inner)
@@ -107,7 +123,7 @@ impl Faulty {
 impl fmt::Debug for Faulty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Faulty")
-            .field("fault", &self.fault)
+            .field("at", &self.fault.as_ref().map(|(n, _)| n))
             .field("calls", &self.calls())
             .finish_non_exhaustive()
     }
@@ -209,6 +225,9 @@ impl Kernel for Faulty {
     }
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         self.pass(Op::WriteFile)?.write_file(path, data)
+    }
+    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
+        self.pass(Op::LockFile)?.lock_file(path)
     }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.pass(Op::IsBpffs)?.is_bpffs(path)

@@ -2,6 +2,7 @@
 
 use crate::bpffs::Tree;
 use crate::config::{Config, Rejection};
+use crate::handle::{Handle, held};
 use crate::live::Live;
 use crate::objects::btf::Btf;
 use crate::objects::map::{Fit, Map};
@@ -11,6 +12,7 @@ use onebpf_sys::{
     BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
     ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
 };
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ struct State {
     tree: Tree,
     memlock_lifted: bool,
     requests: Vec<Vec<u8>>,
+    /// Locked files, by resolved path.
+    locks: BTreeMap<PathBuf, Handle>,
 }
 
 impl FakeKernel {
@@ -64,6 +68,7 @@ impl FakeKernel {
             tree: Tree::new(),
             memlock_lifted: false,
             requests: Vec::new(),
+            locks: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -199,6 +204,17 @@ impl State {
         let fit = Fit::of(&found.body, &self.config).ok_or(Errno::INVAL)?;
         let id = found.id;
         self.objects.map_mut(map)?.update_object(key, (serial, id, fit), flags)
+    }
+
+    /// `None`: somebody has it.
+    fn lock_file(&mut self, path: &Path) -> Outcome<Option<OwnedFd>> {
+        let path = self.tree.touch(path)?;
+        if self.locks.get(&path).is_some_and(|lock| held(std::iter::once(lock)) == [true]) {
+            return Ok(None);
+        }
+        let (lock, fd) = Handle::new()?;
+        self.locks.insert(path, lock);
+        Ok(Some(fd))
     }
 }
 
@@ -412,6 +428,15 @@ impl Kernel for FakeKernel {
 
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         self.file(Op::WriteFile, |state| state.tree.write_file(path, data))
+    }
+
+    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
+        loop {
+            if let Some(lock) = self.file(Op::LockFile, |state| state.lock_file(path))? {
+                return Ok(lock);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool> {

@@ -142,6 +142,9 @@ impl Kernel for Counting {
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         self.count(|k| k.write_file(path, data))
     }
+    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
+        self.count(|k| k.lock_file(path))
+    }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.count(|k| k.is_bpffs(path))
     }

@@ -138,6 +138,9 @@ impl Kernel for Recording {
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         self.inner.write_file(path, data)
     }
+    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
+        self.inner.lock_file(path)
+    }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         self.inner.is_bpffs(path)
     }

@@ -1,9 +1,10 @@
 //! Names and ordinary files.
 
 use crate::{Errno, RenameMode};
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,18 @@ pub(super) fn write(path: &Path, data: &[u8]) -> Result<(), Errno> {
     // The new name, too, is on disk only when its directory is.
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(File::open(dir)?.sync_all()?)
+}
+
+pub(super) fn lock(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    // A signal is no answer.
+    while let Err(e) = rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+        if e != rustix::io::Errno::INTR {
+            return Err(e.into());
+        }
+    }
+    Ok(file)
 }
 
 fn write_new(path: &Path, data: &[u8]) -> Result<(), Errno> {

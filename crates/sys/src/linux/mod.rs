@@ -130,6 +130,10 @@ impl Kernel for Linux {
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         files::write(path, data).op(Op::WriteFile)
     }
+
+    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
+        files::lock(path).op(Op::LockFile)
+    }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         bpffs::is_bpffs(path).op(Op::IsBpffs)
     }
