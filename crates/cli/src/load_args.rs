@@ -144,6 +144,7 @@ impl LoadArgs {
             reuse: self.reuse.iter().cloned().collect(),
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
+            ..Options::default()
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Doing what a plan says, all or nothing.
 //!
 //! Nothing is decided here: each step is one kernel operation, with the alternatives that the plan wrote into it.
-//! What was done is noted in a [`Journal`]; the first refusal undoes it, last thing first.
+//! What nobody else sees goes with its fds. What others see is changed in a transaction ([`Running`]), which the first
+//! refusal undoes.
 
 mod migrate;
 mod names;
@@ -13,9 +14,10 @@ use crate::loaded::{Loaded, Migrated};
 use crate::observe;
 use crate::plan::{self, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
 use crate::program::LoadedProgram;
-use crate::undo::{Journal, Undo};
+use crate::transaction::Running;
 use crate::{Map, Program};
 use indexmap::IndexMap;
+use onebpf_object::Warning;
 use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,18 +35,26 @@ pub(crate) const LOG_LAST: usize = 16 << 20;
 /// E04xx for the first step that the kernel refuses. Everything that the plan had made by then is gone again: maps,
 /// programs, BTF, pins, directories and slots of maps that were there before.
 pub fn apply(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize) -> Result<Loaded> {
+    apply_with(plan, kernel, jobs, false)
+}
+
+/// [`apply`]; `held`: the caller has the lock of the state directory.
+pub(crate) fn apply_with(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize, held: bool) -> Result<Loaded> {
     let mut run = Run {
+        held,
         plan,
         kernel,
         fds: HashMap::new(),
         programs: HashMap::new(),
         pins: HashMap::new(),
         migrated: IndexMap::new(),
-        journal: Journal::default(),
+        running: None,
+        warnings: Vec::new(),
     };
-    match run.steps(jobs) {
-        Ok(()) => Ok(run.finish()),
-        Err(error) => Err(run.journal.undo(&**kernel, error)),
+    match (run.steps(jobs), run.running.take()) {
+        (Ok(()), _) => Ok(run.finish()),
+        (Err(error), Some(running)) => Err(running.undo(error)),
+        (Err(error), None) => Err(error),
     }
 }
 
@@ -60,10 +70,14 @@ struct Run<'a> {
     pins: HashMap<u32, PathBuf>,
     /// What became of entries, by map.
     migrated: IndexMap<String, Migrated>,
-    journal: Journal,
+    /// The caller has the lock.
+    held: bool,
+    /// What others see is being changed.
+    running: Option<Running<'a>>,
+    warnings: Vec<Warning>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn steps(&mut self, jobs: usize) -> Result<()> {
         let mut rest = self.plan.steps.as_slice();
         while let Some((step, after)) = rest.split_first() {
@@ -79,7 +93,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn step(&mut self, step: &Step) -> Result<()> {
+    fn step(&mut self, step: &'a Step) -> Result<()> {
         match step {
             Step::LiftMemlock => {
                 // Without CAP_SYS_RESOURCE it stays as it is, and may be enough; if not, a later step says so.
@@ -99,29 +113,22 @@ impl Run<'_> {
             }
             // Runs of programs are taken by `steps`.
             Step::LoadProgram(program) => self.load_programs(&[program], 1),
-            Step::Fill { map, name, index, object, target, live } => {
-                self.fill(*map, *index, *object, *live).map_err(|error| match error {
-                    Fill::Plan(error) => error,
-                    Fill::Kernel(e) => {
-                        refused::fill(name, &format!("putting `{target}` into slot {index}"), e)
-                    }
-                })
+            Step::Fill { map, name, index, object, target, .. } => {
+                let (map, object) = (self.fd(*map)?, self.object(*object)?);
+                let done = self.kernel.map_update_object(map, &index.to_ne_bytes(), object, 0);
+                done.map_err(|e| refused::fill(name, &format!("putting `{target}` into slot {index}"), e))
             }
             Step::Prune { map, name, keep } => self.prune(*map, name, keep),
             Step::Migrate { to, name, migration } => self.migrate(*to, name, migration),
             Step::MountBpffs { path } => self.mount(path),
             Step::Symlink { path, target } => self.symlink(path, target),
+            Step::MakeDir { path } => self.make_dir(path),
+            Step::Prepare(transaction) => self.prepare(transaction),
             Step::Stage { object, name, path } => self.stage(*object, name, path),
-            Step::Publish { object, name, staged, path } => self.publish(*object, name, staged, path),
-            Step::MakeDir { path } => match self.kernel.mkdir(path) {
-                Ok(()) => {
-                    self.journal.push(Undo::RemoveDir(path.clone()));
-                    Ok(())
-                }
-                Err(e) if e.errno == Errno::EXIST => Ok(()),
-                Err(e) => Err(Error::refused(Code::Pin, format_args!("making {}", path.display()), e)),
-            },
-            Step::Pin { object, name, path } => self.pin(*object, name, path),
+            Step::KeepSlot { name, path, .. } => self.keep_slot(name, path),
+            Step::Commit => self.running.as_mut().ok_or_else(unprepared)?.commit(),
+            Step::Publish { object, name, path, .. } => self.publish(*object, name, path),
+            Step::Finish => self.end(),
         }
     }
 
@@ -209,34 +216,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn fill(
-        &mut self,
-        map: Slot<object::Map>,
-        index: u32,
-        object: Object,
-        live: bool,
-    ) -> std::result::Result<(), Fill> {
-        let outer = self.fd(map)?;
-        let key = index.to_ne_bytes();
-        let undo = if live { Some(Undo::slot(&**self.kernel, outer, key, object)?) } else { None };
-        self.kernel.map_update_object(outer, &key, self.object(object)?, 0)?;
-        self.journal.extend(undo);
-        Ok(())
-    }
-
-    fn pin(&mut self, object: Object, name: &str, path: &Path) -> Result<()> {
-        let fd = self.object(object)?;
-        self.kernel.pin(fd, path).map_err(|e| {
-            let error = refused::pin(name, path, e);
-            // A failed load takes the directories away that it has made, also from under another's feet.
-            let race = matches!(e.errno, Errno::EXIST | Errno::NOENT);
-            if race { error.retry(Retry::ObserveAgain) } else { error }
-        })?;
-        self.journal.push(Undo::Unpin(path.to_owned()));
-        self.pins.insert(number(object), path.to_owned());
-        Ok(())
-    }
-
     fn load_programs(&mut self, programs: &[&LoadProgram], jobs: usize) -> Result<()> {
         let btf = |program: &LoadProgram| Some(self.fds.get(&program.btf?.number())?.as_fd());
         let tasks: Vec<program::Task<'_>> = programs
@@ -300,25 +279,8 @@ impl Run<'_> {
             let pinned = self.pins.remove(&slot.number()).or(reused);
             maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
         }
-        Loaded { maps, programs, migrated: self.migrated, warnings: self.plan.warnings.clone() }
-    }
-}
-
-/// Why a slot was not filled.
-enum Fill {
-    Plan(Error),
-    Kernel(onebpf_sys::Error),
-}
-
-impl From<Error> for Fill {
-    fn from(error: Error) -> Self {
-        Self::Plan(error)
-    }
-}
-
-impl From<onebpf_sys::Error> for Fill {
-    fn from(error: onebpf_sys::Error) -> Self {
-        Self::Kernel(error)
+        let warnings = self.plan.warnings.iter().cloned().chain(self.warnings).collect();
+        Loaded { maps, programs, migrated: self.migrated, warnings }
     }
 }
 
@@ -336,6 +298,10 @@ fn number(object: Object) -> u32 {
 /// A plan that `plan` would not make.
 fn broken(what: &str) -> Error {
     Error::new(Code::Plan, format!("the plan is not consistent: {what}"))
+}
+
+fn unprepared() -> Error {
+    broken("a step of a transaction without its beginning")
 }
 
 /// Calls `load` with a log buffer that grows while the kernel says that it is too small.

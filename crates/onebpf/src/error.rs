@@ -38,6 +38,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0411", "there is no such object in the kernel"),
     ("E0412", "plan is not consistent"),
     ("E0413", "migration would lose something"),
+    ("E0414", "remains of an interrupted load are in the way"),
+    ("E0415", "state directory cannot be used"),
+    ("E0416", "interrupted load can be neither finished nor undone"),
+    ("E0417", "there is nothing to go back to"),
 ];
 
 /// Every code that a warning of a plan can have, with its title.
@@ -46,6 +50,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
     ("W0302", "slot that is left as it is"),
     ("W0303", "pinning with a number that nothing explains"),
     ("W0304", "line of iproute2's database that means nothing"),
+    ("W0305", "remains that could not be cleaned up"),
 ];
 
 /// The codes, as they are used inside the crate: the index of a row in [`CODES`].
@@ -79,6 +84,10 @@ pub(crate) enum Code {
     NoObject,
     Plan,
     Loss,
+    Leftover,
+    State,
+    Interrupted,
+    Rollback,
 }
 
 /// Why an object was not read, planned or loaded. Its kind is private; [`Error::report`] tells all.
@@ -232,7 +241,7 @@ mod tests {
         assert_eq!(Error::new(Code::NoProgram, "").code(), "E0301");
         assert_eq!(Error::new(Code::BtfLoad, "").code(), "E0401");
         assert_eq!(Error::new(Code::Plan, "").code(), "E0412");
-        assert_eq!(Error::new(Code::Loss, "").code(), CODES[CODES.len() - 1].0);
+        assert_eq!(Error::new(Code::Rollback, "").code(), CODES[CODES.len() - 1].0);
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 }

@@ -67,7 +67,7 @@ mod observe;
 mod options;
 pub mod plan;
 mod program;
-mod undo;
+mod transaction;
 mod verifier;
 mod verify;
 
@@ -88,5 +88,9 @@ pub use onebpf_sys::{self as sys, Kernel, Linux};
 pub use options::{ArrayRule, DefaultType, Mismatch, Options, OuterRule, PinLayout, PinOptions};
 pub use plan::{Plan, pin_paths, plan};
 pub use program::Program;
+pub use transaction::{
+    LoadStatus, Manifest, ManifestPin, ManifestSlot, ObjectStatus, PinStatus, Recovered, RolledBack, Status,
+    recover, rollback, status,
+};
 pub use verifier::{Stats, stats};
 pub use verify::{Verdict, verify};

@@ -1,6 +1,8 @@
 //! The whole way, from a file or a [`Spec`] to [`Loaded`].
 
+use crate::apply::apply_with;
 use crate::error::{Code, Error, Result, Retry};
+use crate::transaction::{State, settle_before};
 use crate::{Loaded, Options, ParseOptions, Spec, apply, observe, parse, plan};
 use onebpf_sys::{Kernel, Linux};
 use std::path::Path;
@@ -78,14 +80,23 @@ pub fn load_spec_timed(
     phases: &mut Phases,
 ) -> Result<Loaded> {
     let Phases { observe: observing, plan: planning, apply: applying } = phases;
+    let state_dir = plan::state_dir(options);
+    let state = State::new(&**kernel, &state_dir);
+    let mut lock = None;
     let mut facts = timed(observing, || observe(&**kernel, spec, options))?;
+    if !facts.pins.is_empty() && timed(applying, || settle_before(&state))? {
+        // What was seen may have been half of something.
+        facts = timed(observing, || observe(&**kernel, spec, options))?;
+    }
     let mut first = timed(planning, || plan::plan(spec, options, &facts))?;
     let mut result = timed(applying, || apply(&first, kernel, options.jobs));
     if matches!(&result, Err(error) if error.how_to_retry() == Retry::ObserveAgain) {
-        // Somebody pinned or unpinned a map meanwhile: once more, with what is there now.
+        // Somebody pinned or unpinned a map meanwhile: once more, with what is there now, and the lock against another
+        // loader that is quicker.
+        lock = Some(timed(applying, || state.lock())?);
         facts = timed(observing, || observe(&**kernel, spec, options))?;
         first = timed(planning, || plan::plan(spec, options, &facts))?;
-        result = timed(applying, || apply(&first, kernel, options.jobs));
+        result = timed(applying, || apply_with(&first, kernel, options.jobs, true));
     }
     let error = match result {
         Err(error) if !first.assumed.is_empty() => error,
@@ -97,7 +108,7 @@ pub fn load_spec_timed(
     if second.steps == first.steps && error.how_to_retry() != Retry::WithFallbacks {
         return Err(error);
     }
-    timed(applying, || apply(&second, kernel, options.jobs))
+    timed(applying, || apply_with(&second, kernel, options.jobs, lock.is_some()))
 }
 
 fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {

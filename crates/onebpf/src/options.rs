@@ -17,6 +17,11 @@ pub struct Options {
     pub pins: PinOptions,
     /// Maps to take from a pin instead of creating them, by name.
     pub reuse: BTreeMap<String, PathBuf>,
+    /// What a load replaces stays beside it, under names that end in `:prev`: [`rollback`](crate::rollback) goes back to it.
+    pub keep_previous: bool,
+    /// Directory for the lock, journals of loads under way, and manifests; by default /run/onebpf. Nothing is written there
+    /// unless something is pinned or a shared slot changes.
+    pub state: Option<PathBuf>,
     /// Verifier log level for every load: 0 asks for the log only after a refusal; 1 or 2 keep it; 4 is statistics only.
     pub log_level: u32,
     /// How many programs to load at once; 0: one for each CPU.

@@ -11,6 +11,9 @@ use onebpf::{
     CODES, Error, Facts, Kernel, Map, Mismatch, Options, Plan, Spec, apply, load_spec, observe, plan,
 };
 use onebpf_fake::{FakeKernel, Faulty};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 fn fake() -> Arc<dyn Kernel> {
@@ -103,7 +106,9 @@ const PLANNING: [Case; 15] = [
     }),
 ];
 
-const APPLYING: [Case; 13] = [
+const STATE: &str = "/run/onebpf";
+
+const APPLYING: [Case; 17] = [
     ("E0401", || {
         let kernel = fake();
         let spec = spec("data_bss_only");
@@ -148,7 +153,7 @@ const APPLYING: [Case; 13] = [
         let kernel = fake();
         let mut plan = plan_of(&kernel, &spec("btf_pinned"), &options());
         let object = Object::Map(onebpf::plan::Slot::new(4711));
-        plan.steps.push(Step::Pin { object, name: "ghost".into(), path: "/sys/fs/bpf/ghost".into() });
+        plan.steps.push(Step::Stage { object, name: "ghost".into(), path: "/sys/fs/bpf/ghost".into() });
         apply(&plan, &kernel, 1).unwrap_err()
     }),
     ("E0413", || {
@@ -164,6 +169,31 @@ const APPLYING: [Case; 13] = [
         let smaller = edited("btf_pinned", |spec| spec.maps[0].max_entries = 1);
         load_spec(&kernel, &smaller, &migrating()).unwrap_err()
     }),
+    ("E0414", || {
+        let kernel = fake();
+        let loaded = load_spec(&kernel, &spec("data_bss_only"), &options()).unwrap();
+        kernel.pin(loaded.maps[0].as_fd(), Path::new("/sys/fs/bpf/pinned:next")).unwrap();
+        let other = edited("data_bss_only", |spec| {
+            spec.maps[0].pinning = Pinning::ByName;
+            spec.maps[0].name = "pinned".into();
+        });
+        load_spec(&kernel, &other, &options()).unwrap_err()
+    }),
+    ("E0415", || {
+        let options = Options { state: Some("/nowhere/at/all".into()), ..options() };
+        load_spec(&fake(), &spec("btf_pinned"), &options).unwrap_err()
+    }),
+    ("E0416", || {
+        // Killed before the commit point; then what it has staged cannot be removed.
+        let kernel = fake();
+        let spec = spec("btf_pinned");
+        let stopped = Faulty::stopping(kernel.clone(), 2, || panic!("killed")).only(|op| op == Op::WriteFile);
+        let stopped: Arc<dyn Kernel> = Arc::new(stopped);
+        assert!(catch_unwind(AssertUnwindSafe(|| load_spec(&stopped, &spec, &options()))).is_err());
+        let faulty = Faulty::new(kernel, 1, Errno::ACCES).only(|op| op == Op::Unlink);
+        onebpf::recover(&faulty, Path::new(STATE), false, &[]).unwrap_err()
+    }),
+    ("E0417", || onebpf::rollback(&*fake(), Path::new(STATE), "demo").unwrap_err()),
 ];
 
 fn migrating() -> Options {

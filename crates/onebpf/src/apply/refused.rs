@@ -5,7 +5,7 @@ use crate::hints::{self, Refusal, What};
 use crate::plan::{CreateMap, LoadProgram, Plan};
 use crate::verifier;
 use onebpf_object::MapType;
-use onebpf_sys::Host;
+use onebpf_sys::{Errno, Host};
 use std::path::Path;
 
 pub(super) fn btf(error: onebpf_sys::Error, log: String, host: &Host) -> Error {
@@ -40,6 +40,16 @@ pub(super) fn pin(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
     let refusal = Refusal { what: What::Pin, errno: error.errno, host: None, log: "" };
     new.report_mut().hints = hints::hints(&refusal);
     new
+}
+
+/// A name that only a load under way has is taken: its load was killed, and the journal is lost.
+pub(super) fn stage(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
+    if error.errno != Errno::EXIST {
+        return pin(name, path, error);
+    }
+    let text = format_args!("`{name}`: {} is there already", path.display()).to_string();
+    Error::refused(Code::Leftover, text, error)
+        .hint("`onebpf status` shows it, `onebpf recover --force` removes it")
 }
 
 /// The verifier's verdict, or a refusal that came before it looked at the program.

@@ -15,6 +15,7 @@ mod scope;
 mod show;
 mod slots;
 mod step;
+mod transaction;
 
 pub use compare::compare;
 pub(crate) use compare::mismatch;
@@ -25,8 +26,10 @@ pub use scope::pin_paths;
 pub(crate) use scope::{iproute2_mount, needs_iproute2};
 pub use step::{
     Attach, Change, CreateMap, Fallback, FieldDiff, Likeness, LoadProgram, MapBtfRef, Migration, Object,
-    Operand, Patch, PinDiff, Slot, Step, object,
+    Operand, Patch, PinDiff, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction, object,
 };
+
+pub(crate) use transaction::{next_path, old_path, prev_path, slot_path, state_dir};
 
 use crate::error::{Code, Error, Result};
 use crate::{Facts, Options, Spec};
@@ -76,7 +79,9 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     programs::steps(&mut draft, &programs)?;
     slots::steps(&mut draft, &needed)?;
     pins::steps(&mut draft)?;
-    Ok(draft.plan)
+    let mut plan = draft.plan;
+    plan.steps = transaction::wrap(plan.steps, spec, options, facts);
+    Ok(plan)
 }
 
 fn endian_name(endian: Endian) -> &'static str {

@@ -4,6 +4,7 @@ use super::compare::{compare, mismatch};
 use super::draft::Draft;
 use super::programs::typed;
 use super::scope::{DEFAULT_ROOT, PinAt, PinRule, program_pin};
+use super::transaction::next_path;
 use super::{Change, Conversion, CreateMap, FieldDiff, Migration, Object, PinDiff, Slot, Step, object};
 use crate::error::{Code, Error, Result};
 use crate::facts::{Dir, Pinned, PinnedMap, Sibling};
@@ -202,28 +203,11 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
         }
         directories(draft, &publish.path, &mut made)?;
     }
-    let (old, new): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.publish.replaces);
-    for Item { object, name, publish } in new {
-        draft.push(Step::Pin { object, name, path: publish.path });
+    for Item { object, name, publish: Publish { path, replaces } } in items {
+        let staged = next_path(&path);
+        draft.push(Step::Publish { object, name, staged, path, replaces });
     }
-    let staged =
-        |item: Item| Step::Stage { object: item.object, name: item.name, path: next(&item.publish.path) };
-    let published = |item: &Item| Step::Publish {
-        object: item.object,
-        name: item.name.clone(),
-        staged: next(&item.publish.path),
-        path: item.publish.path.clone(),
-    };
-    let publish: Vec<Step> = old.iter().map(published).collect();
-    draft.plan.steps.extend(old.into_iter().map(staged).chain(publish));
     Ok(())
-}
-
-/// The name beside a pin that the next one waits under; `:` cannot come from an object's symbol.
-fn next(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(":next");
-    name.into()
 }
 
 fn items(draft: &Draft<'_>) -> Result<Vec<Item>> {

@@ -1,6 +1,8 @@
 //! A plan as a person reads it: the dry run.
 
-use super::{Change, CreateMap, FieldDiff, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Step};
+use super::{
+    Change, CreateMap, FieldDiff, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Step, Transaction,
+};
 use onebpf_object::{MapType, ProgramType};
 use std::fmt;
 
@@ -112,18 +114,27 @@ fn row(step: &Step) -> Row {
         Step::Symlink { path, target } => {
             ("link", none(), format!("{} to {}", path.display(), target.display()), None)
         }
+        Step::MakeDir { path } => ("make directory", none(), path.display().to_string(), None),
+        Step::Prepare(transaction) => ("prepare", none(), prepared(transaction), None),
         Step::Stage { object, name, path } => {
             ("stage", name.clone(), format!("{} at {}", slot(*object), path.display()), None)
         }
-        Step::Publish { object, name, path, .. } => {
-            ("publish", name.clone(), format!("{} over {}", slot(*object), path.display()), None)
+        Step::KeepSlot { name, index, path, .. } => {
+            ("keep", format!("{name}[{index}]"), format!("at {}", path.display()), None)
         }
-        Step::MakeDir { path } => ("make directory", none(), path.display().to_string(), None),
-        Step::Pin { object, name, path } => {
-            ("pin", name.clone(), format!("{} at {}", slot(*object), path.display()), None)
+        Step::Commit => ("commit", none(), none(), None),
+        Step::Publish { object, name, path, replaces, .. } => {
+            let how = if *replaces { "replaces what is at" } else { "at" };
+            ("pin", name.clone(), format!("{} {how} {}", slot(*object), path.display()), None)
         }
+        Step::Finish => ("finish", none(), none(), None),
     };
     Row { verb, name, detail, out }
+}
+
+fn prepared(transaction: &Transaction) -> String {
+    let keeps = if transaction.keep_previous { ", what is replaced is kept" } else { "" };
+    format!("journal in {}{keeps}", transaction.state.display())
 }
 
 fn create(map: &CreateMap) -> String {

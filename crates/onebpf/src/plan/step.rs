@@ -133,7 +133,15 @@ pub enum Step {
         /// Where it leads.
         target: PathBuf,
     },
-    /// Pin an object under the name that it waits at until it takes the place of another.
+    /// Make a directory on a BPF filesystem; one that is there already is fine.
+    MakeDir {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Begin to change what others see: take the lock, settle what killed loads have left, look whether all pins are still
+    /// as planned, and write down what is to be done ([`recover`](crate::recover) reads it).
+    Prepare(Box<Transaction>),
+    /// Pin an object under the name that it waits at until it is published. Nobody uses that name.
     Stage {
         /// What.
         object: Object,
@@ -142,7 +150,22 @@ pub enum Step {
         /// Where it waits.
         path: PathBuf,
     },
-    /// Give a pinned name to the staged object, at once: nobody finds the name missing.
+    /// Pin what a slot of a shared map holds, if it holds anything, so that it can be put back even when this process is
+    /// killed.
+    KeepSlot {
+        /// The shared map.
+        map: Slot<object::Map>,
+        /// Its name.
+        name: String,
+        /// Which slot.
+        index: u32,
+        /// Where it waits.
+        path: PathBuf,
+    },
+    /// From here on a killed load is finished, not undone.
+    Commit,
+    /// Give a staged object its name, at once. A name that was taken since the host was observed undoes the load: its
+    /// programs use a map that nobody else would see. [`load_spec`](crate::load_spec) then observes and plans again.
     Publish {
         /// What.
         object: Object,
@@ -150,24 +173,86 @@ pub enum Step {
         name: String,
         /// Where it waits.
         staged: PathBuf,
-        /// The name, which something else has now.
+        /// The name.
         path: PathBuf,
+        /// Something has the name now: the two swap names (where the kernel cannot, before 5.17, by a link and a rename, the
+        /// name being there all the time). Else nothing may have it.
+        replaces: bool,
     },
-    /// Make a directory on a BPF filesystem; one that is there already is fine.
-    MakeDir {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Pin an object. A name that was taken since the host was observed undoes the load: its programs use a map
-    /// that nobody else would see. [`load_spec`](crate::load_spec) then observes and plans again, once.
-    Pin {
-        /// What.
-        object: Object,
-        /// Its name.
-        name: String,
-        /// Where.
-        path: PathBuf,
-    },
+    /// Write the manifest, and remove or keep what was replaced.
+    Finish,
+}
+
+/// What a load changes that others see, and what that depends on.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Transaction {
+    /// Directory for the lock, journals and manifests.
+    pub state: PathBuf,
+    /// Name of the object.
+    pub object: String,
+    /// SHA-1 of its file, if known.
+    pub hash: Option<String>,
+    /// What is replaced stays, under names that end in `:prev`.
+    pub keep_previous: bool,
+    /// Directories and symbolic links to make.
+    pub dirs: Vec<PathBuf>,
+    /// Names to publish.
+    pub pins: Vec<PinnedName>,
+    /// Pinned maps that are used as they are.
+    pub reused: Vec<PinnedName>,
+    /// Slots of those that are written.
+    pub slots: Vec<SharedSlot>,
+    /// Maps among those whose other slots are emptied.
+    pub pruned: Vec<PrunedMap>,
+}
+
+/// A shared map whose slots are emptied, but some.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct PrunedMap {
+    /// The map.
+    pub map: Slot<object::Map>,
+    /// Where it is pinned.
+    pub array: PathBuf,
+    /// Slots that stay.
+    pub keep: BTreeSet<u32>,
+}
+
+/// A pinned name that a load depends on.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct PinnedName {
+    /// Name of the map or program.
+    pub name: String,
+    /// Where.
+    pub path: PathBuf,
+    /// What it will be.
+    pub object: Object,
+    /// What was there when the host was observed.
+    pub there: There,
+}
+
+/// What was at a path when the host was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum There {
+    /// Nothing.
+    Nothing,
+    /// The map with this id.
+    Map(u32),
+    /// Something; nobody looked closer.
+    Something,
+}
+
+/// A slot of a shared map that a load writes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct SharedSlot {
+    /// The map.
+    pub map: Slot<object::Map>,
+    /// Where it is pinned.
+    pub array: PathBuf,
+    /// Which slot.
+    pub index: u32,
+    /// What goes there.
+    pub object: Object,
 }
 
 /// A map to create, in the kernel's terms.

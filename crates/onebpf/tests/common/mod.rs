@@ -65,6 +65,9 @@ pub(crate) fn in_private(name: &str, test: fn()) {
     if std::env::var_os(INSIDE).is_some() {
         let mounted = Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]).status();
         assert!(mounted.expect("mount(8)").success(), "no BPF filesystem");
+        // And a state directory of their own.
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).status();
+        assert!(mounted.expect("mount(8)").success(), "no tmpfs");
         return test();
     }
     if !is_root() {
@@ -89,6 +92,17 @@ pub(crate) fn in_private(name: &str, test: fn()) {
 fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+}
+
+/// What is alive on a fake kernel, but the lock and its directory, which stay.
+pub(crate) fn left(fake: &onebpf_fake::FakeKernel) -> onebpf_fake::Live {
+    let mut live = fake.live();
+    let stays = |path: &PathBuf| {
+        ["/run/onebpf", "/run/onebpf/lock", "/run/onebpf/objects"].contains(&path.to_str().unwrap())
+    };
+    live.dirs.retain(|path| !stays(path));
+    live.files.retain(|path| !stays(path));
+    live
 }
 
 /// How many fds this process has open.

@@ -1,0 +1,124 @@
+//! Steps that others see become a transaction: prepared, staged, committed, published.
+
+use super::step::object;
+use super::{Object, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction};
+use crate::facts::Pinned;
+use crate::{Facts, Options, Spec};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where state is kept if nobody says otherwise. It goes with a reboot, as pins do.
+const DEFAULT_STATE: &str = "/run/onebpf";
+
+/// Rewrites `steps`: what is private comes first, then the transaction. Steps of which nobody else sees anything stay as
+/// they are, and cost nothing more.
+pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Facts) -> Vec<Step> {
+    if !steps.iter().any(is_public) {
+        return steps;
+    }
+    let mut prepared = Transaction {
+        state: state_dir(options),
+        object: spec.name.clone(),
+        hash: None,
+        keep_previous: options.keep_previous,
+        ..Transaction::default()
+    };
+    let opened: BTreeMap<u32, PathBuf> = steps.iter().filter_map(opened).collect();
+    let [mut private, mut places, mut staged, mut kept, mut live, mut publish] = [const { Vec::new() }; 6];
+    for step in steps {
+        match step {
+            Step::MakeDir { ref path } | Step::Symlink { ref path, .. } => {
+                prepared.dirs.push(path.clone());
+                places.push(step);
+            }
+            Step::MountBpffs { .. } => places.push(step),
+            Step::Prune { map, ref keep, .. } => {
+                if let Some(array) = opened.get(&map.number()) {
+                    prepared.pruned.push(PrunedMap { map, array: array.clone(), keep: keep.clone() });
+                }
+                live.push(step);
+            }
+            Step::Publish { object, ref name, staged: ref waits, ref path, replaces } => {
+                let there = there(facts, path, replaces);
+                prepared.pins.push(PinnedName { name: name.clone(), path: path.clone(), object, there });
+                staged.push(Step::Stage { object, name: name.clone(), path: waits.clone() });
+                publish.push(step);
+            }
+            Step::Fill { map, ref name, index, object, live: true, .. } => {
+                if let Some(array) = opened.get(&map.number()) {
+                    let keep = slot_path(array, index);
+                    prepared.slots.push(SharedSlot { map, array: array.clone(), index, object });
+                    kept.push(Step::KeepSlot { map, name: name.clone(), index, path: keep });
+                }
+                live.push(step);
+            }
+            Step::OpenPin { out, ref name, ref path, .. } => {
+                prepared.reused.push(reused(facts, out, name, path));
+                private.push(step);
+            }
+            step => private.push(step),
+        }
+    }
+    private.push(Step::Prepare(Box::new(prepared)));
+    private.extend(places.into_iter().chain(staged).chain(kept).chain(live));
+    private.push(Step::Commit);
+    private.extend(publish);
+    private.push(Step::Finish);
+    private
+}
+
+/// Whether others see what the step does.
+fn is_public(step: &Step) -> bool {
+    matches!(step, Step::Publish { .. } | Step::Prune { .. } | Step::Fill { live: true, .. })
+}
+
+fn opened(step: &Step) -> Option<(u32, PathBuf)> {
+    match step {
+        Step::OpenPin { out, path, .. } => Some((out.number(), path.clone())),
+        _ => None,
+    }
+}
+
+fn reused(facts: &Facts, out: Slot<object::Map>, name: &str, path: &Path) -> PinnedName {
+    let there = there(facts, path, true);
+    PinnedName { name: name.to_owned(), path: path.to_owned(), object: Object::Map(out), there }
+}
+
+fn there(facts: &Facts, path: &Path, taken: bool) -> There {
+    match facts.pins.get(path) {
+        Some(Pinned::Map(pinned)) => There::Map(pinned.info.id),
+        _ if taken => There::Something,
+        _ => There::Nothing,
+    }
+}
+
+/// The directory for the lock, journals and manifests.
+pub(crate) fn state_dir(options: &Options) -> PathBuf {
+    options.state.clone().unwrap_or_else(|| DEFAULT_STATE.into())
+}
+
+/// Where what will have the name `path` waits. `:` is legal on a BPF filesystem, and in no name of C.
+pub(crate) fn next_path(path: &Path) -> PathBuf {
+    beside(path, ":next")
+}
+
+/// Where what had the name `path` stays.
+pub(crate) fn prev_path(path: &Path) -> PathBuf {
+    beside(path, ":prev")
+}
+
+/// Where what had the name stays for a moment, on kernels that cannot swap names.
+pub(crate) fn old_path(path: &Path) -> PathBuf {
+    beside(path, ":old")
+}
+
+/// Where what a slot of the map at `path` held waits.
+pub(crate) fn slot_path(path: &Path, index: u32) -> PathBuf {
+    beside(path, &format!(":slot:{index}"))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

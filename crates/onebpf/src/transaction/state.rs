@@ -1,0 +1,139 @@
+//! The state directory: a lock, journals, manifests.
+
+use super::found::gone;
+use super::record::{Manifest, Record, is_file_name, to_json};
+use crate::error::{Code, Error, Result};
+use onebpf_sys::{Errno, Kernel};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The directory, through a kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct State<'a> {
+    pub(super) kernel: &'a dyn Kernel,
+    pub(super) dir: &'a Path,
+}
+
+/// Held while anything that others see is changed.
+#[derive(Debug)]
+pub(crate) struct Lock(#[allow(dead_code, reason = "the lock goes when it is dropped")] OwnedFd);
+
+impl<'a> State<'a> {
+    pub(crate) fn new(kernel: &'a dyn Kernel, dir: &'a Path) -> Self {
+        Self { kernel, dir }
+    }
+
+    /// Waits for the lock; makes the directory if it is not there.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.dir.join("lock");
+        let mut lock = self.kernel.lock_file(&path);
+        if matches!(lock, Err(e) if e.errno == Errno::NOENT) {
+            self.make_dir(self.dir)?;
+            lock = self.kernel.lock_file(&path);
+        }
+        lock.map(Lock).map_err(|e| refused(&path, e))
+    }
+
+    /// Journals, and the remains of files that a killed process was writing.
+    pub(super) fn journals(&self) -> Result<Vec<PathBuf>> {
+        self.names(self.dir, |name| name.starts_with("txn-") && name.ends_with(".json"))
+    }
+
+    /// Files that a killed process was writing (see `write_file` of `crates/sys`).
+    pub(super) fn remains(&self) -> Result<Vec<PathBuf>> {
+        let begun = |name: &str| name.starts_with('.');
+        Ok([self.names(self.dir, begun)?, self.names(&self.objects(), begun)?].concat())
+    }
+
+    pub(super) fn manifests(&self) -> Result<Vec<PathBuf>> {
+        self.names(&self.objects(), |name| name.ends_with(".json") && !name.starts_with('.'))
+    }
+
+    /// A journal's name that nobody else uses. With the lock held nobody else has one.
+    pub(super) fn new_journal(&self) -> PathBuf {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!("txn-{}-{n}.json", std::process::id()))
+    }
+
+    pub(super) fn write_journal(&self, path: &Path, record: &Record) -> Result<()> {
+        self.write(path, &to_json(path, record)?)
+    }
+
+    pub(super) fn read_journal(&self, path: &Path) -> Result<Record> {
+        Record::parse(path, &self.kernel.read_file(path).map_err(|e| refused(path, e))?)
+    }
+
+    pub(super) fn read_manifest(&self, path: &Path) -> Result<Manifest> {
+        Manifest::parse(path, &self.kernel.read_file(path).map_err(|e| refused(path, e))?)
+    }
+
+    pub(super) fn write_manifest(&self, name: &str, manifest: &Manifest) -> Result<()> {
+        let path = self.objects().join(name);
+        self.make_dir(&self.objects())?;
+        self.write(&path, &to_json(&path, manifest)?)
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+        gone(self.kernel.unlink(path)).map_err(|e| refused(path, e))
+    }
+
+    /// The file for a manifest: `NAME.json`, unless that is of the same object pinned elsewhere, then `NAME~2.json` and
+    /// so on; with what is in it now.
+    pub(super) fn manifest_for(&self, manifest: &Manifest) -> Result<(String, Option<Manifest>)> {
+        let there = self.manifests()?;
+        let stem = if is_file_name(&manifest.object) && !manifest.object.starts_with('.') {
+            manifest.object.as_str()
+        } else {
+            "object"
+        };
+        let mut n = 1_usize;
+        loop {
+            let name = if n == 1 { format!("{stem}.json") } else { format!("{stem}~{n}.json") };
+            let path = self.objects().join(&name);
+            if !there.contains(&path) {
+                return Ok((name, None));
+            }
+            // A damaged manifest is nobody's: this one takes its place.
+            match self.read_manifest(&path) {
+                Err(error) if error.errno().is_some() => return Err(error),
+                Err(_) => return Ok((name, None)),
+                Ok(old) if old.same_installation(manifest) => return Ok((name, Some(old))),
+                Ok(_) => n = n.saturating_add(1),
+            }
+        }
+    }
+
+    fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    fn write(&self, path: &Path, data: &[u8]) -> Result<()> {
+        self.kernel.write_file(path, data).map_err(|e| refused(path, e))
+    }
+
+    fn make_dir(&self, path: &Path) -> Result<()> {
+        match self.kernel.mkdir(path) {
+            Err(e) if e.errno != Errno::EXIST => Err(refused(path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn names(&self, dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+        match self.kernel.list_dir(dir) {
+            Ok(names) => Ok(names
+                .into_iter()
+                .filter(|name| name.to_str().is_some_and(&wanted))
+                .map(|name| dir.join(name))
+                .collect()),
+            Err(e) if e.errno == Errno::NOENT => Ok(Vec::new()),
+            Err(e) => Err(refused(dir, e)),
+        }
+    }
+}
+
+fn refused(path: &Path, error: onebpf_sys::Error) -> Error {
+    Error::refused(Code::State, path.display(), error)
+        .hint("another state directory is chosen with `--state-dir` or ONEBPF_STATE")
+}
