@@ -2,81 +2,11 @@
 //! `tc` and `bpftool` print them, and counters. Skipped, saying why, without root or iproute2.
 
 mod common;
+#[path = "common/net.rs"]
+mod net;
 
-use common::{err, objects, out};
-use std::process::{Command, Output};
-
-/// What every script begins with: a veth pair `va` (10.9.0.1) and `vb` (10.9.0.2, in network namespace `other`), clsact on
-/// both, a BPF filesystem, `send N` packets, and `hits [MAP]`, the counters of a map in tc/globals on one line.
-const SETUP: &str = r#"
-set -e
-onebpf() { "$ONEBPF" "$@"; }
-mount -t tmpfs tmpfs /run && mkdir /run/netns && mount -t tmpfs tmpfs /mnt
-mount -t sysfs sysfs /sys && mount -t bpf bpf /sys/fs/bpf
-ip netns add other
-echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
-nsenter --net=/run/netns/other sh -c 'echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'
-ip link add va type veth peer name vb netns other
-ip addr add 10.9.0.1/24 dev va && ip link set va up
-ip -n other addr add 10.9.0.2/24 dev vb && ip -n other link set vb up
-ip neigh add 10.9.0.2 dev va lladdr "$(nsenter --net=/run/netns/other cat /sys/class/net/vb/address 2>/dev/null ||
-    ip -n other -j link show dev vb | sed 's/.*"address":"\([^"]*\)".*/\1/')"
-onebpf tc qdisc add dev va clsact
-tc -n other qdisc add dev vb clsact
-send() { for _ in $(seq "$1"); do echo x > /dev/udp/10.9.0.2/9; done; }
-hits() { bpftool -j map dump pinned "/sys/fs/bpf/tc/globals/${1:-tc_hits}"; echo; }
-refused() { if "$@" 2>/dev/null; then echo "not refused: $*" >&2; exit 9; fi; }
-"#;
-
-/// Runs a script of bash after [`SETUP`]; `None` where that cannot be.
-fn shell(script: &str) -> Option<Output> {
-    let mut command = Command::new("unshare");
-    command.args(["-mn", "bash", "-c", &format!("{SETUP}\n{script}\n:")]).current_dir(objects());
-    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "100").env("NO_COLOR", "1");
-    command.env_remove("TC_BPF_MNT").env_remove("TC_BPF_UDS");
-    let probe = Command::new("unshare")
-        .args([
-            "-mn",
-            "bash",
-            "-c",
-            "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb",
-        ])
-        .output();
-    match probe {
-        Ok(output) if output.status.success() => Some(command.output().expect("bash starts")),
-        Ok(output) => {
-            eprintln!("skipped: {}", err(&output));
-            None
-        }
-        Err(error) => {
-            eprintln!("skipped: no unshare: {error}");
-            None
-        }
-    }
-}
-
-/// The counters of each `hits` of a script.
-fn counters(output: &Output) -> Vec<Vec<u64>> {
-    let byte = |byte: &serde_json::Value| u8::from_str_radix(&byte.as_str()?[2..], 16).ok();
-    let value = |entry: &serde_json::Value| -> u64 {
-        let bytes: Vec<u8> = entry["value"].as_array().unwrap().iter().filter_map(byte).collect();
-        u64::from_ne_bytes(bytes.try_into().unwrap())
-    };
-    let text = out(output);
-    let lines = text.lines().filter(|line| line.starts_with("[{\"key\""));
-    lines
-        .map(|line| serde_json::from_str::<Vec<serde_json::Value>>(line).unwrap().iter().map(value).collect())
-        .collect()
-}
-
-fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{}\n{}", out(output), err(output));
-}
-
-#[track_caller]
-fn has(text: &str, part: &str) {
-    assert!(text.contains(part), "no `{part}` in:\n{text}");
-}
+use common::{err, out};
+use net::{counters, has, shell, succeeded};
 
 #[test]
 fn filters_are_as_others_print_them() {
@@ -252,7 +182,8 @@ fn a_named_namespace_has_a_sys_of_its_own() {
     let script = "mount -t bpf bpf /mnt && mkdir /mnt/tc
         TC_BPF_MNT=/mnt onebpf tc -n other filter add dev vb ingress protocol ip bpf da obj tc_jumps.o
         ls /mnt/tc/globals; tc -n other filter show dev vb ingress
-        ls /sys/fs/bpf; ip -n other link show dev vb | head -1; ip link show dev va | head -1
+        onebpf tc -n other filter add dev vb egress bpf da obj tc_jumps.o; gone /sys/fs/bpf/tc
+        ip -n other link show dev vb | head -1; ip link show dev va | head -1
         refused onebpf tc -netns nowhere filter add dev vb ingress bpf da obj elf_plain.o
         onebpf ip -n other link set dev vb xdpgeneric obj elf_prog.o; ip -n other link show dev vb | grep -c prog/xdp";
     let Some(output) = shell(script) else { return };
