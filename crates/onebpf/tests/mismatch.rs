@@ -59,7 +59,7 @@ fn first(name: &str) -> Spec {
         "bloom" => {
             let mut spec = spec("btf_pinned");
             (spec.programs, spec.maps[0].kind) =
-                (Default::default(), MapType::from_name("bloom_filter").unwrap());
+                (indexmap::IndexMap::default(), MapType::from_name("bloom_filter").unwrap());
             (spec.maps[0].key.size, spec.maps[0].key.btf) = (0, None);
             spec
         }
