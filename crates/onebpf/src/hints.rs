@@ -57,6 +57,17 @@ const ROWS: &[Row] = &[
         when: |r| map(r).is_some_and(|map| r.host.is_some_and(|host| too_new(map, host))),
         hint: "this kernel is older than that map type",
     },
+    // `bpf_prog_map_compatible()` looks after the verifier is done, and says nothing.
+    Row {
+        when: |r| r.errno == Errno::INVAL && program(r).is_some() && r.log.starts_with("processed "),
+        hint: "the verifier had no complaint: a program array that it uses holds programs of another type, or \
+               (since Linux 6.18, and in older stable kernels) of another expected attach type",
+    },
+    Row {
+        when: |r| r.errno == Errno::INVAL && matches!(r.what, What::Fill),
+        hint: "a program array takes programs of one type and, since Linux 6.18, of one expected attach type; an outer \
+               map takes maps like its template",
+    },
     Row {
         when: |r| r.errno == Errno::TOOBIG && map(r).is_some(),
         hint: "too many bytes for one allocation, or an attribute that this kernel is too old for",

@@ -89,11 +89,18 @@ fn the_tree_on_the_kernel() {
     });
 }
 
-/// Checks 2, 4 to 9, 11, 12, 14 and 16 bits of 13: scopes and their reuse.
+fn hex(bytes: [u8; 20]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Checks 2, 4 to 9, 11, 12 and 14: scopes and their reuse.
 fn scopes(kernel: &Arc<dyn Kernel>) {
     let mut object = spec("elf_pins");
-    let hash: String =
-        object.file_hash.expect("it pins for itself").iter().map(|b| format!("{b:02x}")).collect();
+    let hash = hex(object.file_hash.expect("it pins for itself"));
     let first = load(kernel, &object);
     assert_eq!(first.maps["fix_private"].pinned(), None);
     assert_eq!(id(&first, "fix_global"), id_at(kernel, "/sys/fs/bpf/tc/globals/fix_global"));
@@ -278,21 +285,21 @@ fn tail_calls(kernel: &Arc<dyn Kernel>) {
         (0..4).map(|key| held(key).map(|id| u32::from_ne_bytes(id.try_into().unwrap()))).collect()
     };
     let program = |loaded: &Loaded, name: &str| Some(loaded.programs[name].info().unwrap().id);
-    let with = as_type(ProgramType::SCHED_CLS);
-    let first = load_with(kernel, &object, &with);
+    let first = load(kernel, &object);
     assert_eq!(slots(&first), [program(&first, "first"), None, program(&first, "second"), None]);
     // The same array, its own slots anew.
-    let second = load_with(kernel, &object, &with);
+    let second = load(kernel, &object);
     assert_eq!(id(&first, "jumps"), id(&second, "jumps"));
     assert_eq!(slots(&first), [program(&second, "first"), None, program(&second, "second"), None]);
     // Another object with one slot of its own: the rest stays.
     let target = SlotTarget::Program("first".into());
     object.maps["jumps"].contents = Contents::Slots(vec![Slot { index: 3, target }]);
-    let third = load_with(kernel, &object, &with);
+    let third = load(kernel, &object);
     let expected = [program(&second, "first"), None, program(&second, "second"), program(&third, "first")];
     assert_eq!(slots(&first), expected);
     // Programs of another type are refused before the first write.
-    let error = load_spec(kernel, &object, &as_type(ProgramType::XDP)).unwrap_err();
+    object.programs["entry"].kind = ProgramType::XDP;
+    let error = load_spec(kernel, &object, &options()).unwrap_err();
     assert_eq!(error.code(), "E0305");
     assert!(
         error.report().notes[0].contains("sched_cls programs  xdp programs"),
@@ -430,6 +437,26 @@ fn flags_that_the_kernel_adds_do_not_count() {
             let second = load(&linux(), &object);
             assert_eq!(id(&first, "fix_pinned"), id(&second, "fix_pinned"), "{kind}");
             common::sweep();
+        }
+    });
+}
+
+/// Tags on functions say where a program goes; a tag that leads nowhere is told.
+#[test]
+fn slots_by_declaration_tag() {
+    in_private("slots_by_declaration_tag", || {
+        let object = spec("tail_tags");
+        assert_eq!(object.warnings.iter().filter(|warning| warning.code == "W0106").count(), 1);
+        let loaded = load(&linux(), &object);
+        for index in 0..8u32 {
+            let held = loaded.maps["calls"].lookup(&index.to_ne_bytes()).unwrap();
+            let wanted = match index {
+                2 => Some("second"),
+                5 => Some("fifth"),
+                _ => None,
+            };
+            let wanted = wanted.map(|name| loaded.programs[name].info().unwrap().id.to_ne_bytes().to_vec());
+            assert_eq!(held, wanted, "slot {index}");
         }
     });
 }

@@ -30,7 +30,9 @@ fn versions(kind: MapType, entries: u32) -> [Spec; 2] {
         ("fresh", Unsigned(4), 160),
     ];
     let mut specs = [with_value(kind, 16, &old), with_value(kind, 24, &new)];
-    specs.iter_mut().for_each(|spec| spec.maps[0].max_entries = entries);
+    for spec in &mut specs {
+        spec.maps[0].max_entries = entries;
+    }
     specs
 }
 
@@ -122,7 +124,7 @@ fn per_cpu_and_array_on_the_fake() {
 #[test]
 fn per_cpu_and_array_on_the_kernel() {
     in_private("per_cpu_and_array_on_the_kernel", || {
-        per_cpu_and_array(&(Arc::new(Linux) as Arc<dyn Kernel>))
+        per_cpu_and_array(&(Arc::new(Linux) as Arc<dyn Kernel>));
     });
 }
 
@@ -159,7 +161,7 @@ fn losses_on_the_fake() {
 #[test]
 fn losses_on_the_kernel() {
     in_private("losses_on_the_kernel", || {
-        nothing_is_lost_without_consent(&(Arc::new(Linux) as Arc<dyn Kernel>))
+        nothing_is_lost_without_consent(&(Arc::new(Linux) as Arc<dyn Kernel>));
     });
 }
 

@@ -333,5 +333,5 @@ pub(super) fn owner(draft: &Draft<'_>, map: &MapSpec) -> Option<u32> {
         SlotTarget::Program(name) => draft.spec.programs.get(name),
         SlotTarget::Map(_) => None,
     });
-    programs.filter_map(|program| typed(program, draft.options)).map(|(kind, _)| kind.0).next()
+    programs.filter_map(|program| typed(draft.spec, program, draft.options)).map(|(kind, _)| kind.0).next()
 }

@@ -63,7 +63,10 @@ pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen
 
 /// What in the kernel's BTF the chosen programs attach to.
 pub(crate) fn attach_targets(spec: &Spec, options: &Options) -> Result<BTreeSet<BtfTarget>> {
-    Ok(select(spec, options)?.into_iter().filter_map(|program| attach_target(program, options)).collect())
+    Ok(select(spec, options)?
+        .into_iter()
+        .filter_map(|program| attach_target(spec, program, options))
+        .collect())
 }
 
 /// Adds the steps that load programs, one after the other: they do not depend on each other.
@@ -79,7 +82,8 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()
 fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
     let Chosen { spec: program, linked } = chosen;
     let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
-    let (kind, attach_type) = typed(program, draft.options).ok_or_else(|| untyped(program, &place))?;
+    let (kind, attach_type) =
+        typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
     relocatable(draft, chosen, kind, &place)?;
     let (insns, patches) = patched(draft, chosen, &place)?;
     let btf = draft.btf.filter(|_| !linked.func_info.is_empty() && draft.has(Feature::BtfFunc));
@@ -128,12 +132,27 @@ fn shares_with_tc(spec: &Spec, kind: ProgramType) -> bool {
     taken.contains(&kind) && spec.maps.values().any(|map| map.dialect == Dialect::BpfElfMap)
 }
 
-/// Type and attach type: the section's, or the caller's.
-pub(super) fn typed(program: &ProgramSpec, options: &Options) -> Option<(ProgramType, AttachType)> {
-    match (program.kind, options.default_type) {
-        (ProgramType::UNSPEC, None) => None,
-        (ProgramType::UNSPEC, Some(given)) => Some((given.kind, given.attach)),
-        (kind, _) => Some((kind, program.attach)),
+/// Type and attach type: the section's, or the caller's. Programs of tail sections (`1/0`) are of the type of the
+/// programs that call them, where all of those agree: iproute2 takes that of the one section that it is told to load.
+pub(super) fn typed(
+    spec: &Spec,
+    program: &ProgramSpec,
+    options: &Options,
+) -> Option<(ProgramType, AttachType)> {
+    if program.kind != ProgramType::UNSPEC {
+        return Some((program.kind, program.attach));
+    }
+    let given = options.default_type.map(|given| (given.kind, given.attach));
+    if program.tail.is_none() {
+        return given;
+    }
+    let is_main = |other: &&ProgramSpec| other.tail.is_none() && other.kind != ProgramType::UNSPEC;
+    let mut mains = spec.programs.values().filter(is_main).map(|main| (main.kind, main.attach));
+    let first = mains.next();
+    if mains.all(|main| Some(main.0) == first.map(|first| first.0)) {
+        first.or(given)
+    } else {
+        given.or(first)
     }
 }
 
@@ -251,7 +270,7 @@ fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
 
 /// The kernel BTF id that a program attaches to, as observed.
 fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
-    let Some(target) = attach_target(program, draft.options) else { return Ok(None) };
+    let Some(target) = attach_target(draft.spec, program, draft.options) else { return Ok(None) };
     let fail = |what: &str| {
         let what_kind = if target.function { "function" } else { "type" };
         let text = format!(
@@ -269,8 +288,8 @@ fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Opt
 }
 
 /// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`.
-fn attach_target(program: &ProgramSpec, options: &Options) -> Option<BtfTarget> {
-    let (kind, attach) = typed(program, options)?;
+fn attach_target(spec: &Spec, program: &ProgramSpec, options: &Options) -> Option<BtfTarget> {
+    let (kind, attach) = typed(spec, program, options)?;
     if kind != ProgramType::TRACING && kind != ProgramType::LSM {
         return None;
     }

@@ -65,7 +65,7 @@ pub(crate) fn iproute2_mount(options: &Options) -> Option<&Path> {
 /// Where iproute2 keeps what these programs pin: `xdp` and `ip` are links to `tc`, unless somebody has made them
 /// directories.
 fn work_dir(spec: &Spec, options: &Options, facts: &Iproute2Facts) -> PathBuf {
-    let main = select(spec, options).ok().and_then(|programs| typed(programs.first()?, options));
+    let main = select(spec, options).ok().and_then(|programs| typed(spec, programs.first()?, options));
     let sibling = match main.map(|(kind, _)| kind) {
         Some(ProgramType::XDP) => "xdp",
         Some(

@@ -69,7 +69,7 @@ fn check(draft: &Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
 fn loaded_as(draft: &Draft<'_>, program: &str) -> Option<u32> {
     let program =
         draft.spec.programs.get(program).filter(|program| draft.programs.contains_key(&program.name))?;
-    Some(super::programs::typed(program, draft.options)?.0.0)
+    Some(super::programs::typed(draft.spec, program, draft.options)?.0.0)
 }
 
 /// The kernel would only say EINVAL.
