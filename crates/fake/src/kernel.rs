@@ -155,7 +155,7 @@ impl FakeKernel {
         programs.collect()
     }
 
-    /// Every rtnetlink request so far. All are granted, with an acknowledgement and no more.
+    /// Every rtnetlink request so far. All are granted; whatever device is asked for has number 2.
     pub fn requests(&self) -> Vec<Vec<u8>> {
         self.lock().requests.clone()
     }
@@ -237,6 +237,14 @@ impl fmt::Debug for FakeKernel {
         let live = Live::of(&state.objects, &state.tree);
         f.debug_struct("FakeKernel").field("release", &state.config.release).field("live", &live).finish()
     }
+}
+
+const RTM_GETLINK: u16 = 18;
+
+/// RTM_NEWLINK: header and `struct ifinfomsg`.
+fn the_link() -> Vec<u8> {
+    const RTM_NEWLINK: u32 = 16;
+    [32, RTM_NEWLINK, 1, 0, 0, 2, 0, 0].map(u32::to_ne_bytes).concat()
 }
 
 impl Kernel for FakeKernel {
@@ -449,7 +457,11 @@ impl Kernel for FakeKernel {
                 return Err(Errno::PERM);
             }
             state.requests.push(request.to_vec());
-            Ok(RouteReply::default())
+            let mut reply = RouteReply::default();
+            if request.get(4..6) == Some(&RTM_GETLINK.to_ne_bytes()[..]) {
+                reply.messages.push(the_link());
+            }
+            Ok(reply)
         })
     }
 

@@ -68,12 +68,11 @@ fn choose(spec: &Spec, hook: &Hook, source: &ObjectSource) -> Outcome<String> {
 }
 
 fn missing(spec: &Spec, source: &ObjectSource, what: &str, name: &str) -> Failure {
-    let failure = Failure::new("E0301", format!("there is no program in {what} `{name}`"));
-    let failure = if what == "program" {
-        Failure::new("E0301", format!("there is no program `{name}`"))
-    } else {
-        failure
+    let text = match what {
+        "program" => format!("there is no program `{name}`"),
+        _ => format!("there is no program in {what} `{name}`"),
     };
+    let failure = Failure::new("E0301", text);
     let sections: Vec<String> = spec
         .programs
         .values()
@@ -87,4 +86,64 @@ fn missing(spec: &Spec, source: &ObjectSource, what: &str, name: &str) -> Failur
         failure
     };
     failure.about(&source.file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iproute::hook::{CLASSIFIER, LWT_OUT, XDP};
+
+    fn spec(object: &str) -> Spec {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/obj").join(object);
+        onebpf::read(&path, &onebpf::ParseOptions::default()).expect(object)
+    }
+
+    /// Main program, and all that are loaded.
+    fn prepared(
+        object: &str,
+        hook: &Hook,
+        section: Option<&str>,
+        program: Option<&str>,
+    ) -> Option<(String, Vec<String>)> {
+        let mut spec = spec(object);
+        let words = |word: Option<&str>| word.map(str::to_owned);
+        let source =
+            ObjectSource { section: words(section), program: words(program), ..ObjectSource::default() };
+        let main = prepare(&mut spec, hook, &source).ok()?;
+        for program in spec.programs.values() {
+            assert_eq!((program.kind, program.attach, program.autoload), (hook.kind, AttachType(0), true));
+        }
+        Some((main, spec.programs.keys().cloned().collect()))
+    }
+
+    #[test]
+    fn the_hook_says_what_is_loaded() {
+        let main =
+            |object, hook, section, program| prepared(object, hook, section, program).map(|found| found.0);
+        let all = |object, hook, section, program| prepared(object, hook, section, program).unwrap().1;
+        assert_eq!(all("elf_plain.o", CLASSIFIER, None, None), ["ingress"]);
+        assert_eq!(all("elf_tail.o", CLASSIFIER, None, None), ["first", "second", "third", "entry"]);
+        assert_eq!(all("tc_jumps.o", LWT_OUT, None, None), ["slot_0", "slot_2", "slot_4", "pass"]);
+        assert_eq!(main("elf_plain.o", XDP, None, None), None, "the section is `prog`, not `xdp`");
+        assert_eq!(main("elf_plain.o", XDP, Some("xdp"), None).as_deref(), Some("device"));
+        assert_eq!(main("elf_plain.o", XDP, Some("action"), None).as_deref(), Some("mark"));
+        assert_eq!(main("tc_modern.o", CLASSIFIER, Some("tc"), None).as_deref(), Some("tc_jump"));
+        assert_eq!(
+            main("tc_modern.o", CLASSIFIER, Some("tc"), Some("tc_second")).as_deref(),
+            Some("tc_second")
+        );
+        assert_eq!(main("tc_modern.o", CLASSIFIER, Some("xdp"), Some("tc_second")), None);
+        assert_eq!(all("tc_modern.o", CLASSIFIER, None, Some("tc_entry")), ["tc_jump", "tc_entry"]);
+        assert_eq!(all("tc_modern.o", XDP, Some("xdp"), None), ["device"], "the array is for another type");
+    }
+
+    #[test]
+    fn the_main_program_leaves_its_slot() {
+        let mut spec = spec("tc_jumps.o");
+        let source = ObjectSource { section: Some("1/0".to_owned()), ..ObjectSource::default() };
+        assert_eq!(prepare(&mut spec, CLASSIFIER, &source).unwrap(), "slot_0");
+        let Contents::Slots(slots) = &spec.maps["tc_jumps"].contents else { panic!("slots") };
+        assert_eq!(slots.iter().map(|slot| slot.index).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(spec.programs.len(), 3);
+    }
 }

@@ -161,3 +161,42 @@ fn the_environment_says_where_maps_go_once() {
     let twice = [line.clone(), vec!["export".to_owned(), "/t".to_owned()]].concat();
     assert!(parse(Words::new(&twice), Some(Path::new("/s"))).is_err());
 }
+
+/// Whichever call fails, nothing is attached: the filter is asked for last, and only if all went well.
+#[test]
+fn a_failed_call_attaches_nothing() {
+    use onebpf::sys::Errno;
+    use onebpf_fake::{FakeKernel, Faulty};
+
+    const RTM_NEWTFILTER: [u8; 2] = [44, 0];
+    let object = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/obj/tc_jumps.o");
+    let line = ["filter", "add", "dev", "x", "ingress", "bpf", "da", "obj", object].map(str::to_owned);
+    let request = parse(Words::new(&line), None).unwrap().unwrap();
+    let run = |kernel: Arc<Faulty>| {
+        let kernel: Arc<dyn Kernel> = kernel;
+        perform(&kernel, &request, &mut Out::new(crate::out::Global::default()))
+    };
+    let filters =
+        |fake: &FakeKernel| fake.requests().iter().filter(|sent| sent[4..6] == RTM_NEWTFILTER).count();
+
+    let fake = FakeKernel::new();
+    let counting = Arc::new(Faulty::counting(Arc::new(fake.clone())));
+    run(counting.clone()).unwrap();
+    assert_eq!(filters(&fake), 1);
+    let calls = counting.calls();
+    assert!(calls > 10, "{calls}");
+    let mut failed = 0;
+    for n in 1..=calls {
+        let fake = FakeKernel::new();
+        let faulty = Arc::new(Faulty::new(Arc::new(fake.clone()), n, Errno::NOMEM).sparing_clean_up());
+        if run(faulty.clone()).is_err() {
+            failed += 1;
+            assert_eq!(filters(&fake), 0, "call {n} of {calls}");
+            // What is pinned stays when the filter itself is refused, as with iproute2: the load was done.
+            assert!(!fake.live().programs.contains(&"classify".to_owned()), "call {n} of {calls}");
+        } else {
+            assert_eq!(filters(&fake), 1, "call {n} of {calls}");
+        }
+    }
+    assert!(failed > calls / 2, "{failed} of {calls}");
+}
