@@ -264,3 +264,29 @@ fn the_rest_is_the_systems() {
         has(&out(&output), part);
     }
 }
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let script = "say() { onebpf \"$@\" 2>&1 | head -4 || :; }
+        say tc filter add dev va root bpf da obj elf_plain.o
+        say tc filter add dev none egress bpf da obj elf_plain.o
+        mkdir /mnt/empty; PATH=/mnt/empty \"$ONEBPF\" tc qdisc show 2>&1 || :
+        say tc filter add dev va egress bpf da obj elf_plain.o export /mnt/nobody
+        onebpf tc filter add dev va egress bpf da obj tc_jumps.o
+        say tc exec bpf graft m:globals/tc_jumps key 5 obj tc_jumps.o
+        say tc filter add dev va egress bpf da obj elf_plain.o nonsense; \"$ONEBPF\" tc filter add egress bpf da obj x 2>/dev/null || echo rc $?";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    for part in [
+        "error[E0910]: adding a filter to `va`: ",
+        "error[E0911]: there is no network device `none`",
+        "error[E0912]: the system's `tc` cannot be run: No such file or directory",
+        "error[E0913]: handing over maps: connecting to /mnt/nobody: ENOENT",
+        "error[E0914]: /sys/fs/bpf/tc/globals/tc_jumps has no slot 5: it has 5",
+        "error: `nonsense` is not understood here",
+        "rc 2\n",
+    ] {
+        has(&text, part);
+    }
+}
