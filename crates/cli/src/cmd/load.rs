@@ -78,6 +78,12 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
         Err(failure) => return Err(failed(failure.about(&args.file), document, out)),
     };
     document.ok = true;
+    if !out.json {
+        for warning in &loaded.warnings {
+            let text = render::warning(warning, Some(&args.file), out.message_style());
+            out.say(&text);
+        }
+    }
     if out.json {
         out.json(&document)?;
     } else {

@@ -71,7 +71,7 @@ pub(super) fn fits(template: &CreateMap, inner: &CreateMap) -> Vec<FieldDiff> {
 
 /// Three aligned columns with heads.
 pub(super) fn table(fields: &[FieldDiff], [pinned, wanted]: [&str; 2]) -> String {
-    let head = FieldDiff { field: String::new(), pinned: pinned.into(), wanted: wanted.into() };
+    let head = FieldDiff { field: "field".into(), pinned: pinned.into(), wanted: wanted.into() };
     let rows = || std::iter::once(&head).chain(fields);
     let width =
         |text: fn(&FieldDiff) -> &String| rows().map(|row| text(row).chars().count()).max().unwrap_or(0);
