@@ -290,3 +290,16 @@ fn errors_say_what_is_wrong() {
         has(&text, part);
     }
 }
+
+/// No device here takes programs: the kernel says so when the map, the first thing of the object, is to be made for it.
+#[test]
+fn hardware_is_asked_for() {
+    let script = "onebpf tc filter add dev va egress bpf da obj elf_plain.o skip_sw 2>&1 || :
+        onebpf ip link set dev va xdpoffload obj elf_prog.o 2>&1 || :
+        tc filter show dev va egress; ip -d link show dev va | grep -c prog/xdp || :";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    assert_eq!(text.matches("error[E0402]").count(), 2, "{text}");
+    assert!(text.ends_with("\n0\n"), "{text}");
+}

@@ -195,6 +195,7 @@ impl<'a> Run<'a> {
             name: &map.kernel_name,
             btf,
             extra: map.extra,
+            ifindex: map.device.unwrap_or_default(),
         }))
     }
 

@@ -26,6 +26,8 @@ pub struct Options {
     pub log_level: u32,
     /// How many programs to load at once; 0: one for each CPU.
     pub jobs: usize,
+    /// Number of the network device for whose hardware everything is loaded: such programs run there and nowhere else.
+    pub device: Option<u32>,
 }
 
 /// A program type given by hand.

@@ -52,6 +52,8 @@ pub struct MapCreate<'a> {
     pub btf: Option<MapBtf<'a>>,
     /// `map_extra`: e.g. the number of a bloom filter's hash functions. Since Linux 5.16.
     pub extra: u64,
+    /// The network device whose hardware is to hold it; 0: none. Since Linux 4.16.
+    pub ifindex: u32,
 }
 
 /// Key and value types of a map.
@@ -113,6 +115,8 @@ pub struct ProgLoad<'a, 'b> {
     pub attach_btf: Option<BorrowedFd<'a>>,
     /// Module BTFs that kfunc calls index. Since Linux 5.14.
     pub fd_array: &'a [i32],
+    /// The network device whose hardware is to run it; 0: none. Since Linux 4.15.
+    pub ifindex: u32,
     /// The verifier's log.
     pub log: Option<Log<'b>>,
 }

@@ -42,6 +42,17 @@ impl Ready {
 /// Loads or opens a program. An object is loaded whole: its maps, the programs of its arrays; and its maps are handed over
 /// if that is asked for. Nothing is attached.
 pub(crate) fn ready(kernel: &Arc<dyn Kernel>, source: &Source, hook: &Hook, out: &mut Out) -> Outcome<Ready> {
+    ready_for(kernel, source, hook, None, out)
+}
+
+/// The same for the hardware of a network device.
+pub(crate) fn ready_for(
+    kernel: &Arc<dyn Kernel>,
+    source: &Source,
+    hook: &Hook,
+    device: Option<u32>,
+    out: &mut Out,
+) -> Outcome<Ready> {
     match source {
         Source::Pinned(typed) => {
             let program = Program::open_pin(kernel, bpffs::path(&**kernel, typed, hook.folder)?)?;
@@ -49,7 +60,7 @@ pub(crate) fn ready(kernel: &Arc<dyn Kernel>, source: &Source, hook: &Hook, out:
         }
         Source::Object(object) => {
             let (spec, main) = read(object, hook, out)?;
-            let options = options(object);
+            let options = options(object, device);
             let mut loaded = onebpf::load_spec(kernel, &spec, &options)
                 .map_err(|error| verbose_failure(&error, object).about(&object.file))?;
             warn_of_arrays(&spec, &loaded, out);
@@ -79,7 +90,7 @@ fn read(object: &ObjectSource, hook: &Hook, out: &mut Out) -> Outcome<(Spec, Str
 }
 
 /// iproute2 pins in a tree of its own, whatever dialect a map is written in.
-fn options(object: &ObjectSource) -> onebpf::Options {
+fn options(object: &ObjectSource, device: Option<u32>) -> onebpf::Options {
     onebpf::Options {
         pins: PinOptions {
             iproute2_mount: bpffs::only(),
@@ -87,6 +98,7 @@ fn options(object: &ObjectSource) -> onebpf::Options {
             ..PinOptions::default()
         },
         log_level: u32::from(object.verbose),
+        device,
         ..onebpf::Options::default()
     }
 }

@@ -115,6 +115,7 @@ fn submit(kernel: &dyn Kernel, task: &Task<'_>, mut log: Option<Log<'_>>) -> one
             attach_btf_id: program.attach.as_ref().map_or(0, |attach| attach.btf_id),
             attach_btf: None,
             fd_array: &[],
+            ifindex: program.device.unwrap_or_default(),
             log: log.as_mut().map(|log| Log { level: log.level, buffer: log.buffer }),
         });
         match result {

@@ -18,6 +18,7 @@ fn map(kind: &str) -> CreateMap {
         flags: 0,
         extra: 0,
         numa_node: None,
+        device: None,
         btf: None,
         inner: None,
         template: false,
@@ -45,6 +46,7 @@ fn program() -> LoadProgram {
         line_info: [].into(),
         functions: Vec::new(),
         attach: None,
+        device: None,
         log_level: 0,
         place: onebpf_object::Place::default(),
     }

@@ -214,6 +214,8 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> 
         flags,
         extra: map.extra,
         numa_node: map.numa_node,
+        // iproute2: events are read on the host.
+        device: draft.options.device.filter(|_| map.kind != MapType::PERF_EVENT_ARRAY),
         btf,
         inner: None,
         template: false,

@@ -112,6 +112,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         line_info: Arc::from(linked.line_info.as_slice()),
         functions: linked.functions.clone(),
         attach,
+        device: draft.options.device,
         log_level: draft.options.log_level,
         place,
     })

@@ -278,6 +278,9 @@ pub struct CreateMap {
     pub extra: u64,
     /// NUMA node.
     pub numa_node: Option<u32>,
+    /// The network device whose hardware holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<u32>,
     /// Key and value types.
     pub btf: Option<MapBtfRef>,
     /// Template for the maps that it will hold.
@@ -405,6 +408,9 @@ pub struct LoadProgram {
     pub functions: Vec<(u32, FuncId)>,
     /// What in the kernel it attaches to.
     pub attach: Option<Attach>,
+    /// The network device whose hardware runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<u32>,
     /// Verifier log level asked for from the start.
     pub log_level: u32,
     /// Where the object has it, for messages.

@@ -20,6 +20,7 @@ pub(super) fn create(map: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         btf_key_type_id: map.btf.map_or(0, |b| b.key_type),
         btf_value_type_id: map.btf.map_or(0, |b| b.value_type),
         map_extra: map.extra,
+        map_ifindex: map.ifindex,
         ..MapCreateAttr::default()
     };
     // SAFETY: the attributes hold no address; the command returns a new fd.

@@ -23,6 +23,7 @@ pub(super) fn load(prog: ProgLoad<'_, '_>) -> Result<OwnedFd, Errno> {
         kern_version: prog.kernel_version,
         prog_flags: prog.flags,
         prog_name: object_name(prog.name)?,
+        prog_ifindex: prog.ifindex,
         expected_attach_type: prog.expected_attach_type,
         prog_btf_fd: prog.btf.map_or(0, |fd| fd.as_raw_fd() as u32),
         func_info_rec_size: if func_info_cnt == 0 { 0 } else { FUNC_INFO as u32 },

@@ -4,9 +4,9 @@ use crate::exit::{Failure, Outcome};
 use crate::iproute::ask::{ask, errno, ifindex};
 use crate::iproute::handover;
 use crate::iproute::hook::XDP;
-use crate::iproute::program::ready;
+use crate::iproute::program::ready_for;
 use crate::iproute::source::Source;
-use crate::iproute::words::{Words, matches, once, usage};
+use crate::iproute::words::{Words, matches, once};
 use crate::out::Out;
 use onebpf::Kernel;
 use onebpf::netlink::{XdpMode, xdp};
@@ -92,10 +92,8 @@ pub(crate) fn parse(mut words: Words<'_>, force: bool) -> Outcome<Option<Request
 pub(crate) fn run(kernel: &Arc<dyn Kernel>, request: &Request, out: &mut Out) -> Outcome {
     let Request { device, mode, source, force, others } = request;
     let index = ifindex(&**kernel, device)?;
-    if *mode == XdpMode::Hardware && matches!(source, Some(Source::Object(_))) {
-        return Err(usage("`xdpoffload obj`: programs for a device's hardware are not built in yet"));
-    }
-    let program = source.as_ref().map(|source| ready(kernel, source, XDP, out)).transpose()?;
+    let hardware = Some(index).filter(|_| *mode == XdpMode::Hardware);
+    let program = source.as_ref().map(|source| ready_for(kernel, source, XDP, hardware, out)).transpose()?;
     if !others.is_empty() {
         let line = [&["link", "set", "dev", device].map(str::to_owned)[..], others].concat();
         out.finish()?;

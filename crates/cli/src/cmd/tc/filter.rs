@@ -5,7 +5,7 @@ use crate::exit::{Failure, Outcome};
 use crate::iproute::ask::{ask, errno, ifindex};
 use crate::iproute::hook::CLASSIFIER;
 use crate::iproute::numbers::{classid, protocol};
-use crate::iproute::program::{Ready, ready};
+use crate::iproute::program::{Ready, ready_for};
 use crate::iproute::source::{Source, is_bytecode};
 use crate::iproute::words::{Words, matches, number, once, usage};
 use crate::out::Out;
@@ -148,13 +148,11 @@ pub(crate) fn run(kernel: &Arc<dyn Kernel>, request: &Request, out: &mut Out) ->
     let mut held: Vec<Ready> = Vec::new();
     if let Some(body) = body {
         let mut classifier = body.classifier.clone();
-        if classifier.skip_sw {
-            return Err(usage("`skip_sw`: programs for a device's hardware are not built in yet"));
-        }
         // iproute2 loads actions first.
         classifier.actions = action::resolve(kernel, &body.actions, &mut held, out)?;
         if let Some(source) = &body.source {
-            let program = ready(kernel, source, CLASSIFIER, out)?;
+            let device = Some(wanted.ifindex).filter(|_| classifier.skip_sw);
+            let program = ready_for(kernel, source, CLASSIFIER, device, out)?;
             classifier.program = Some(program.attached());
             held.push(program);
         }
