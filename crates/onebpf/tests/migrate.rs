@@ -176,3 +176,40 @@ fn same_bytes_are_copied() {
     assert_eq!((second.migrated[0].copied, second.migrated[0].converted), (4, 0));
     assert_eq!(second.maps[0].lookup(&2u32.to_ne_bytes()).unwrap(), Some(old_value(2)));
 }
+
+/// Whatever call fails on the way: the name leads to the old map with all its entries, or to the new one with all.
+#[test]
+fn every_call_may_fail() {
+    use onebpf::sys::Errno;
+    use onebpf_fake::Faulty;
+    const ENTRIES: u32 = 5;
+    for n in 1.. {
+        let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::new());
+        let [old, new] = versions(MapType::HASH, 10);
+        let first = load_spec(&kernel, &old, &migrating()).unwrap();
+        fill(&first.maps[0], ENTRIES, old_value);
+        let faulty = Arc::new(Faulty::new(kernel.clone(), n, Errno::NOMEM).sparing_clean_up());
+        let result = load_spec(&(faulty.clone() as Arc<dyn Kernel>), &new, &migrating());
+        if !faulty.fired() {
+            assert!(result.is_ok() && n > 20, "{n} calls");
+            return;
+        }
+        let map = Map::open_pin(&kernel, first.maps[0].pinned().unwrap()).unwrap();
+        let is_new = map.info().unwrap().value_size == 24;
+        assert_eq!(is_new, result.is_ok(), "call {n}: {:?}", faulty.ops().last());
+        for n in 0..ENTRIES {
+            let wanted = if is_new { new_value(n) } else { old_value(n) };
+            assert_eq!(map.lookup(&n.to_ne_bytes()).unwrap(), Some(wanted), "entry {n}");
+        }
+    }
+}
+
+#[test]
+fn options_speak_of_maps_that_are_there() {
+    let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::new());
+    let [spec, _] = versions(MapType::HASH, 4);
+    let mut options = migrating();
+    options.pins.on_mismatch_of.insert("nobody".into(), Mismatch::Replace);
+    let error = load_spec(&kernel, &spec, &options).unwrap_err();
+    assert_eq!(error.code(), "E0301");
+}

@@ -28,8 +28,14 @@ pub(super) fn needed<'a>(
     options: &Options,
     programs: &[Chosen<'a>],
 ) -> Result<IndexSet<&'a str>> {
-    if let Some(name) = options.reuse.keys().find(|name| !spec.maps.contains_key(*name)) {
-        return Err(Error::new(Code::NoProgram, format!("there is no map `{name}` to be reused")));
+    let pins = &options.pins;
+    let mut named = options.reuse.keys().chain(pins.paths.keys()).chain(pins.on_mismatch_of.keys());
+    let unknown = |name: &&String| !spec.maps.contains_key(*name);
+    if let Some(name) = named.find(unknown).or_else(|| pins.outer_of.keys().find(unknown)) {
+        return Err(Error::new(
+            Code::NoProgram,
+            format!("the options speak of map `{name}`, but there is none"),
+        ));
     }
     let created = |map: &MapSpec| map.autocreate && map.dialect != Dialect::Kconfig;
     if options.programs.is_empty() && options.sections.is_empty() {
