@@ -5,8 +5,9 @@ use crate::report;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onebpf::object::{AttachType, Dialect, ProgramType, SectionRule};
+use onebpf::sys::Errno;
 use onebpf::{
-    ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Spec,
+    ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Report, Spec,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -161,7 +162,13 @@ pub(crate) fn refuse_btf(btf: Option<&Path>) -> Outcome {
 
 /// A file that cannot be read.
 pub(crate) fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new("E0313", format!("`{}` cannot be read: {}", path.display(), reason(error)))
+    let message = format!("`{}` cannot be read: {}", path.display(), reason(error));
+    Failure::from(Report {
+        code: "E0313",
+        message,
+        errno: error.raw_os_error().map(Errno),
+        ..Report::default()
+    })
 }
 
 /// What the system says, without Rust's `(os error 2)`.

@@ -170,6 +170,16 @@ fn facts_carry_to_a_plan() {
 }
 
 #[test]
+fn a_map_that_cannot_be_read_is_one_document() {
+    let script = "onebpf load btf_kinds.o --pin /sys/fs/bpf/k > /dev/null
+        onebpf map dump --json /sys/fs/bpf/k/events || true";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let [refusal] = &documents(&output)[..] else { panic!("one document") };
+    assert_eq!((&refusal["error"]["code"], &refusal["error"]["errno"]), (&"E0409".into(), &524.into()));
+}
+
+#[test]
 fn slots_are_shown_by_what_they_hold() {
     let script = "onebpf load values_2019.o --pin /sys/fs/bpf/v > /dev/null
         onebpf map dump /sys/fs/bpf/v/jumps

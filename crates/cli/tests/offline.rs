@@ -163,6 +163,7 @@ fn a_failure_is_told_to_people_and_to_programs() {
     assert!(err(&output).starts_with("error[E0313]: `nowhere.o` cannot be read"), "{}", err(&output));
     let document: Value = serde_json::from_str(&out(&output)).expect("JSON");
     assert_eq!(document["error"]["code"], "E0313");
+    assert_eq!(document["error"]["errno"], 2);
     let document = json("inspect --json btf_bad_key_conflict.o");
     assert_eq!(document["error"]["place"], ".maps+0x0 <faulty> [13]");
 }

@@ -84,7 +84,7 @@ fn map_fields_are_set_by_name() {
         spec.set(path, value).unwrap_or_else(|error| panic!("{path}={value}: {error}"));
     }
     let map = &spec.maps["inner_a"];
-    assert_eq!((map.max_entries, map.kind, map.flags), (77, MapType::HASH, 1));
+    assert_eq!((map.max_entries, map.kind, map.flags), (77, MapType::HASH, 1 | 4), "a node sets its flag");
     assert_eq!((map.extra, map.numa_node, map.pinning), (0xff_ffff_ffff, Some(1), Pinning::Custom(7)));
     assert_eq!((map.key.size, map.key.btf, map.autocreate), (16, None, false));
     assert_eq!(spec.maps["outer_array"].inner.as_ref().unwrap().max_entries, 9);

@@ -44,6 +44,25 @@ fn a_plan_is_a_function_of_its_inputs() {
 }
 
 #[test]
+fn a_node_counts_only_with_its_flag() {
+    let mut spec = spec("btf_members");
+    let kernel = FakeKernel::new();
+    let node = |spec: &onebpf::object::Spec, name: &str| {
+        let plan = plan(spec, &options(), &observe(&kernel, spec, &options()).unwrap()).unwrap();
+        let mut maps = plan.steps.iter().filter_map(|step| match step {
+            Step::CreateMap(map) if map.name == name => Some(map.numa_node),
+            _ => None,
+        });
+        maps.next().unwrap()
+    };
+    assert_eq!(node(&spec, "flows"), Some(0));
+    spec.set("map.flows.flags", "0x1").unwrap();
+    assert_eq!(node(&spec, "flows"), None, "libbpf hands it over, the kernel ignores it");
+    spec.set("map.any_order.numa_node", "0").unwrap();
+    assert_eq!(node(&spec, "any_order"), Some(0), "who asks for a node means it");
+}
+
+#[test]
 fn nothing_is_probed_while_all_goes_well() {
     let counting = Arc::new(Faulty::counting(Arc::new(FakeKernel::new())));
     let kernel: Arc<dyn Kernel> = counting.clone();

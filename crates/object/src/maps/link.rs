@@ -13,7 +13,7 @@ pub(crate) struct Pointer {
     role: Role,
     /// Section and offset that it points to, if they are in this object.
     target: Option<(usize, u64)>,
-    /// The symbol that it names.
+    /// The symbol or section that it names, and how far behind it.
     symbol: String,
     place: Place,
 }
@@ -38,7 +38,11 @@ impl Pointer {
             SymbolSection::Index(section) => Some((section, symbol.value.wrapping_add(addend))),
             _ => None,
         });
-        let symbol = symbol.map_or("", |symbol| symbol.name).to_owned();
+        // Local functions and data are often named by their section alone.
+        let section =
+            target.and_then(|(section, _)| input.elf.sections.get(section)).map_or("", |it| it.name);
+        let name = symbol.map(|it| it.name).filter(|name| !name.is_empty()).unwrap_or(section);
+        let symbol = if addend == 0 { name.to_owned() } else { format!("{name}+{addend:#x}") };
         Self { role, target, symbol, place: Place::at(input.section.name, reloc.offset) }
     }
 }

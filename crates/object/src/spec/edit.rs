@@ -5,6 +5,9 @@ use super::{Contents, Layout, MapSpec, MapType, Pinning, Spec, text};
 use crate::error::{EditFault, Kind};
 use crate::{Error, Place, Result};
 
+/// Kernel: `numa_node` is meant.
+const BPF_F_NUMA_NODE: u32 = 1 << 2;
+
 /// Most bytes that a data map may be made to have.
 const MAX_DATA: u32 = 64 << 20;
 
@@ -25,7 +28,7 @@ const FIELDS: &[Field] = &[
         names: &["extra", "map_extra"],
         set: |map, text| wide_number(text).map(|extra| map.extra = extra),
     },
-    Field { names: &["numa_node"], set: |map, text| numa_node(text).map(|node| map.numa_node = node) },
+    Field { names: &["numa_node"], set: |map, text| numa_node(text).map(|node| place_on(map, node)) },
     Field { names: &["pinning"], set: |map, text| pinning(text).map(|pinning| map.pinning = pinning) },
     Field { names: &["autocreate"], set: |map, text| boolean(text).map(|create| map.autocreate = create) },
 ];
@@ -46,8 +49,8 @@ impl Spec {
         }
     }
 
-    /// Sets a field of a map: `type`, `key_size`, `value_size`, `max_entries`, `flags`, `extra`, `numa_node` (a number or
-    /// `none`), `pinning` (`none`, `by-name`, `object`, `global`, `custom:N`) or `autocreate`. The template of the maps
+    /// Sets a field of a map: `type`, `key_size`, `value_size`, `max_entries`, `flags`, `extra`, `numa_node` (a number,
+    /// which sets its flag too, or `none`), `pinning` (`none`, `by-name`, `object`, `global`, `custom:N`) or `autocreate`. The template of the maps
     /// that `outer` holds is `outer.inner`. A size that is not that of the BTF type drops the type.
     ///
     /// # Errors
@@ -124,6 +127,12 @@ fn wide_number(text: &str) -> std::result::Result<u64, String> {
 
 fn numa_node(text: &str) -> std::result::Result<Option<u32>, String> {
     if text == "none" { Ok(None) } else { number(text).map(Some) }
+}
+
+/// The kernel takes a node only with its flag.
+fn place_on(map: &mut MapSpec, node: Option<u32>) {
+    map.flags = if node.is_some() { map.flags | BPF_F_NUMA_NODE } else { map.flags & !BPF_F_NUMA_NODE };
+    map.numa_node = node;
 }
 
 fn pinning(text: &str) -> std::result::Result<Pinning, String> {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
+const BPF_F_NUMA_NODE: u32 = 1 << 2;
 const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 const BPF_F_MMAPABLE: u32 = 1 << 10;
 /// How deep templates may nest. The kernel takes one level.
@@ -219,7 +220,8 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> 
         max_entries: max_entries(map, &draft.facts.host),
         flags,
         extra: map.extra,
-        numa_node: map.numa_node,
+        // A node without the flag means nothing to the kernel (`bpf_map_attr_numa_node()`), as with libbpf.
+        numa_node: map.numa_node.filter(|_| flags & BPF_F_NUMA_NODE != 0),
         // iproute2: events are read on the host.
         device: draft.options.device.filter(|_| map.kind != MapType::PERF_EVENT_ARRAY),
         btf,

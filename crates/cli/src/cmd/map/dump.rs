@@ -40,15 +40,22 @@ pub(super) fn dump(map: &Opened, out: &mut Out) -> Outcome {
     if map.info.key_size == 0 {
         return Err(Failure::new("E0409", format!("a {} map has no keys to walk", map.kind())));
     }
-    let entries = map.map.entries()?;
+    let read = map.map.entries()?.map(|entry| -> Outcome<Entry> {
+        let (key, value) = entry?;
+        Entry::new(map, &key, &value)
+    });
+    // Kernels that do not let some type be read say so at its first entry: before half a document is out.
+    let mut read = read.peekable();
+    if let Some(refused) = read.next_if(Result::is_err) {
+        return refused.map(drop);
+    }
     if out.json {
         let head = serde_json::to_string(&MapJson::from(&map.info)).map_err(std::io::Error::from)?;
         out.line(format_args!("{{\"map\": {head},\n\"entries\": ["))?;
     }
     let mut count = 0usize;
-    for entry in entries {
-        let (key, value) = entry?;
-        let entry = Entry::new(map, &key, &value)?;
+    for entry in read {
+        let entry = entry?;
         count += 1;
         if out.json {
             let comma = if count == 1 { "" } else { "," };
