@@ -8,7 +8,7 @@ use crate::exit::{Failure, Outcome};
 use crate::out::Out;
 use crate::render;
 use onebpf::netlink::Attached;
-use onebpf::object::{Contents, MapType};
+use onebpf::object::{Contents, MapType, Warning};
 use onebpf::{Kernel, Loaded, ParseOptions, PinLayout, PinOptions, Program, Spec};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -62,7 +62,8 @@ pub(crate) fn ready_for(
             let (spec, main) = read(object, hook, out)?;
             let options = options(object, device);
             let mut loaded = onebpf::load_spec(kernel, &spec, &options)
-                .map_err(|error| verbose_failure(&error, object).about(&object.file))?;
+                .map_err(|error| explained(&error, object).about(&object.file))?;
+            warn(&loaded.warnings, object, out);
             warn_of_arrays(&spec, &loaded, out);
             if object.verbose {
                 report(&spec, &loaded, out)?;
@@ -83,10 +84,14 @@ fn read(object: &ObjectSource, hook: &Hook, out: &mut Out) -> Outcome<(Spec, Str
     let mut spec = onebpf::read(&object.file, &ParseOptions::default())
         .map_err(|error| Failure::from(error).about(&object.file))?;
     let main = prepare(&mut spec, hook, object)?;
-    for warning in &spec.warnings {
+    warn(&spec.warnings, object, out);
+    Ok((spec, main))
+}
+
+fn warn(warnings: &[Warning], object: &ObjectSource, out: &mut Out) {
+    for warning in warnings {
         out.say(&render::warning(warning, Some(&object.file), out.message_style()));
     }
-    Ok((spec, main))
 }
 
 /// iproute2 pins in a tree of its own, whatever dialect a map is written in.
@@ -123,9 +128,12 @@ fn section_of<'a>(object: &'a ObjectSource, hook: &Hook, spec: &'a Spec, main: &
     }
 }
 
-/// With `verbose`, the whole log instead of its end.
-fn verbose_failure(error: &onebpf::Error, object: &ObjectSource) -> Failure {
+/// With `verbose`, the whole log instead of its end. The library's hints may name options, which tc and ip do not have.
+fn explained(error: &onebpf::Error, object: &ObjectSource) -> Failure {
     let mut report = error.report().clone();
+    if report.hints.iter().any(|hint| hint.contains("`--")) {
+        report.hints.push("these options are those of `onebpf load`: what it pins, tc and ip use".to_owned());
+    }
     if object.verbose
         && let Some(log) = &report.log
     {

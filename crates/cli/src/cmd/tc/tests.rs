@@ -200,3 +200,27 @@ fn a_failed_call_attaches_nothing() {
     }
     assert!(failed > calls / 2, "{failed} of {calls}");
 }
+
+/// Lines that are cut off anywhere are refused or understood, and nothing panics.
+#[test]
+fn lines_may_end_anywhere() {
+    let lines = [
+        "filter replace dev x parent ffff: protocol ip prio 1 chain 2 handle 0x1 bpf da obj x.o sec c program p export s verb \
+         classid 1:1 skip_hw action bpf obj y.o sec act ok index 5 action mirred egress redirect dev y action gact drop",
+        "actions add action bpf run obj x.o sec a pipe index 7 action mirred ingress mirror dev z",
+        "exec bpf graft m:j key 1 obj x.o type act sec 1/2 verb",
+        "exec bpf import s run a b",
+    ];
+    for line in lines {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert!(parse(Words::new(&words), None).unwrap().is_some(), "{line}");
+        for at in 0..words.len() {
+            let _ = parse(Words::new(&words[..at]), None);
+            for odd in ["", ":", "-1", "0x", "action", "dev", "m:", "99999999999"] {
+                let mut words = words.clone();
+                words[at] = odd.to_owned();
+                let _ = parse(Words::new(&words), None);
+            }
+        }
+    }
+}
