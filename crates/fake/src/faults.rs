@@ -163,6 +163,9 @@ impl Kernel for Faulty {
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
         self.pass(Op::ProgLoad)?.prog_load(attr)
     }
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
+        self.pass(Op::ProgBindMap)?.prog_bind_map(prog, map)
+    }
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         self.pass(Op::ProgRun)?.prog_run(prog, run)
     }

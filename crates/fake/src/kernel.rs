@@ -325,6 +325,17 @@ impl Kernel for FakeKernel {
         })
     }
 
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
+        self.bpf(Op::ProgBindMap, |state| {
+            if !state.config.has(Feature::ProgBindMap) {
+                return Err(Errno::INVAL);
+            }
+            let (serial, id, _) = state.objects.map(map)?;
+            state.objects.prog_mut(prog)?.bind(serial, id);
+            Ok(())
+        })
+    }
+
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         let _ = run;
         self.bpf(Op::ProgRun, |state| {

@@ -113,6 +113,11 @@ impl<'a> Run<'a> {
             }
             // Runs of programs are taken by `steps`.
             Step::LoadProgram(program) => self.load_programs(&[program], 1),
+            Step::Bind { program, name, map, held } => {
+                let (program, map) = (self.object(Object::Program(*program))?, self.fd(*map)?);
+                let done = self.kernel.prog_bind_map(program, map);
+                done.map_err(|e| refused::fill(held, &format!("binding it to program `{name}`"), e))
+            }
             Step::Fill { map, name, index, object, target, .. } => {
                 let (map, object) = (self.fd(*map)?, self.object(*object)?);
                 let done = self.kernel.map_update_object(map, &index.to_ne_bytes(), object, 0);

@@ -79,6 +79,9 @@ impl Kernel for Counting {
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
         self.count(|k| k.prog_load(attr))
     }
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
+        self.count(|k| k.prog_bind_map(prog, map))
+    }
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         self.count(|k| k.prog_run(prog, run))
     }

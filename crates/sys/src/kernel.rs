@@ -41,6 +41,8 @@ pub trait Kernel: Send + Sync {
     /// Loads a program through the verifier. With `attr.log`, the kernel's words are written to that
     /// buffer, NUL-terminated; ENOSPC says that it was too small.
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd>;
+    /// Makes a program hold a map that its code does not name, so that tools find it by the program. Since Linux 5.10.
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()>;
     /// Runs a program on given data. Since Linux 4.12.
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult>;
 

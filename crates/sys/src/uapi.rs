@@ -27,6 +27,7 @@ pub mod cmd {
     pub const BTF_GET_FD_BY_ID: u32 = 19;
     pub const MAP_FREEZE: u32 = 22;
     pub const BTF_GET_NEXT_ID: u32 = 23;
+    pub const PROG_BIND_MAP: u32 = 35;
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     pub const LINK_GET_NEXT_ID: u32 = 31;
 }
@@ -134,6 +135,15 @@ pub struct IdAttr {
     pub id: u32,
     pub next_id: u32,
     pub open_flags: u32,
+}
+
+/// `BPF_PROG_BIND_MAP`.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindMapAttr {
+    pub prog_fd: u32,
+    pub map_fd: u32,
+    pub flags: u32,
 }
 
 /// `BPF_OBJ_GET_INFO_BY_FD`; the kernel writes `info_len`.

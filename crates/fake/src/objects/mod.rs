@@ -119,6 +119,14 @@ impl Objects {
         }
     }
 
+    pub(crate) fn prog_mut(&mut self, fd: BorrowedFd<'_>) -> Result<&mut Prog, Errno> {
+        let (serial, _) = self.find(fd)?;
+        match self.live.get_mut(&serial) {
+            Some(Object { body: Body::Prog(prog), .. }) => Ok(prog),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
     pub(crate) fn btf(&self, fd: BorrowedFd<'_>) -> Result<(Serial, u32, &Btf), Errno> {
         match self.find(fd)? {
             (serial, Object { id, body: Body::Btf(btf), .. }) => Ok((serial, *id, btf)),

@@ -57,6 +57,14 @@ impl Prog {
         }
         outcome.map_err(|no| no.errno)
     }
+
+    /// Holds one map more, unless it is held already.
+    pub(crate) fn bind(&mut self, map: Serial, id: u32) {
+        if !self.maps.contains(&map) {
+            self.maps.push(map);
+            self.info.map_ids.push(id);
+        }
+    }
 }
 
 fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<Prog, No> {

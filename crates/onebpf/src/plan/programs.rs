@@ -76,7 +76,28 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()
         draft.programs.insert(chosen.spec.name.clone(), step.out);
         draft.push(Step::LoadProgram(Box::new(step)));
     }
+    bind(draft, programs);
     Ok(())
+}
+
+/// Every program holds every `.rodata` map, also those that its code does not name: what a tool wants to know of it may
+/// stand there (libbpf's `bpf_object_load_prog()`; bpftool shows variables named `bpf_metadata_`).
+fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
+    let spec = draft.spec;
+    for Chosen { spec: program, linked } in programs {
+        let names =
+            |map: &str| linked.refs.iter().any(|(_, to)| matches!(to, Ref::Data { map: m, .. } if m == map));
+        for (held, _) in spec.maps.iter().filter(|(name, map)| map.read_only && !names(name)) {
+            let map = draft.maps.get(held).map(|map| map.slot);
+            let slot = draft.programs.get(&program.name).copied();
+            if let Some((map, slot)) = map.zip(slot)
+                && draft.has(Feature::ProgBindMap)
+            {
+                let (name, held) = (program.name.clone(), held.clone());
+                draft.push(Step::Bind { program: slot, name, map, held });
+            }
+        }
+    }
 }
 
 fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {

@@ -97,6 +97,9 @@ fn row(step: &Step) -> Row {
         Step::LoadProgram(program) => {
             ("load program", program.name.clone(), load(program), Some(program.out.number()))
         }
+        Step::Bind { program, name, map, held } => {
+            ("bind", name.clone(), format!("{program} holds {map} `{held}`"), None)
+        }
         Step::Fill { map, name, index, object, target, .. } => (
             "fill",
             format!("{name}[{index}]"),

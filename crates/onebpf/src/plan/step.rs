@@ -88,6 +88,17 @@ pub enum Step {
     },
     /// Load a program.
     LoadProgram(Box<LoadProgram>),
+    /// Make a program hold a map that its code does not name, so that tools find it by the program.
+    Bind {
+        /// The program.
+        program: Slot<object::Program>,
+        /// Its name.
+        name: String,
+        /// The map.
+        map: Slot<object::Map>,
+        /// The name of that.
+        held: String,
+    },
     /// Put a map or program into a slot of a map.
     Fill {
         /// The outer map or program array.

@@ -75,6 +75,9 @@ impl Kernel for Recording {
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
         self.noting(ObjectKind::Program, self.inner.prog_load(attr))
     }
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
+        self.inner.prog_bind_map(prog, map)
+    }
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         self.inner.prog_run(prog, run)
     }

@@ -52,6 +52,8 @@ pub enum Feature {
     Bpf2Bpf,
     /// BPF_PSEUDO_FUNC: a BPF function's address as a callback.
     Callbacks,
+    /// BPF_PROG_BIND_MAP: a program holds a map that its code does not name. Linux 5.10.
+    ProgBindMap,
 }
 
 impl Feature {
@@ -204,6 +206,7 @@ const TABLE: &[Row] = &[
     row(Feature::RingBuffer, "ring_buffer", (5, 8), probes::ring_buffer),
     row(Feature::Bpf2Bpf, "bpf2bpf", (4, 16), probes::bpf2bpf),
     row(Feature::Callbacks, "callbacks", (5, 13), probes::callbacks),
+    row(Feature::ProgBindMap, "prog_bind_map", (5, 10), probes::prog_bind_map),
 ];
 
 #[cfg(test)]
@@ -216,7 +219,7 @@ mod tests {
             assert_eq!(row.feature as usize, index, "{}", row.name);
         }
         // The last variant: a new one without a row would index past the table.
-        assert_eq!(Feature::Callbacks as usize + 1, TABLE.len());
+        assert_eq!(Feature::ProgBindMap as usize + 1, TABLE.len());
     }
 
     #[test]

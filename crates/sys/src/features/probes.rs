@@ -71,6 +71,13 @@ pub(crate) fn map_freeze(kernel: &dyn Kernel) -> Support {
     verdict(&kernel.map_freeze(map.as_fd()))
 }
 
+pub(crate) fn prog_bind_map(kernel: &dyn Kernel) -> Support {
+    let (Ok(map), Ok(prog)) = (array(kernel, 4), kernel.prog_load(prog(&returns_0()))) else {
+        return Support::Unknown;
+    };
+    verdict(&kernel.prog_bind_map(prog.as_fd(), map.as_fd()))
+}
+
 /// One page: kernels before 5.11 charge it to RLIMIT_MEMLOCK.
 pub(crate) fn ring_buffer(kernel: &dyn Kernel) -> Support {
     let Ok(host) = kernel.host() else { return Support::Unknown };

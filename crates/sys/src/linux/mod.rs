@@ -65,6 +65,9 @@ impl Kernel for Linux {
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
         prog::load(attr).op(Op::ProgLoad)
     }
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
+        prog::bind_map(prog, map).op(Op::ProgBindMap)
+    }
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         prog::run(prog, &run).op(Op::ProgRun)
     }

@@ -2,7 +2,7 @@
 
 use super::bpf::{address, address_mut, bpf, bpf_fd};
 use super::object_name;
-use crate::uapi::{ProgLoadAttr, TestRunAttr, cmd};
+use crate::uapi::{BindMapAttr, ProgLoadAttr, TestRunAttr, cmd};
 use crate::{Errno, ProgLoad, ProgRun, ProgRunResult};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -45,6 +45,13 @@ pub(super) fn load(prog: ProgLoad<'_, '_>) -> Result<OwnedFd, Errno> {
     // SAFETY: every address is that of a slice which outlives the call, given with its length; the licence
     // ends with a NUL; the log, the only thing written, was borrowed mutably. The command returns a new fd.
     unsafe { bpf_fd(cmd::PROG_LOAD, &mut attr) }
+}
+
+pub(super) fn bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+    let (prog_fd, map_fd) = (prog.as_raw_fd() as u32, map.as_raw_fd() as u32);
+    let mut attr = BindMapAttr { prog_fd, map_fd, flags: 0 };
+    // SAFETY: the attributes hold no address.
+    unsafe { bpf(cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
 pub(super) fn run(prog: BorrowedFd<'_>, run: &ProgRun<'_>) -> Result<ProgRunResult, Errno> {

@@ -1,8 +1,8 @@
 //! Every number and offset against what the running kernel says in its BTF.
 
 use super::{
-    BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr, RawBtfInfo, RawMapInfo,
-    RawProgInfo, TestRunAttr, cmd,
+    BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr, RawBtfInfo,
+    RawMapInfo, RawProgInfo, TestRunAttr, cmd,
 };
 use crate::{Kernel, Linux};
 use onebpf_btf::{Btf, Def, Kind, Members, TypeId};
@@ -35,6 +35,7 @@ fn attributes_lie_where_the_kernel_has_them() {
         layout!(TestRunAttr: prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration,
             ctx_size_in, ctx_size_out, ctx_in, ctx_out, flags, cpu, batch_size),
         layout!(IdAttr: next_id, open_flags; id is "start_id"; id is "map_id"; id is "btf_id"),
+        layout!(BindMapAttr: prog_fd, map_fd, flags),
         layout!(InfoAttr: bpf_fd, info_len, info),
         layout!(BtfLoadAttr: btf, btf_log_buf, btf_size, btf_log_size, btf_log_level, btf_log_true_size),
     ];
