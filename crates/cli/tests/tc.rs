@@ -63,6 +63,19 @@ fn tail_calls_count_under_traffic_and_slots_are_replaced() {
     assert_eq!(counters(&output), wanted);
 }
 
+/// Slots are replaced while packets come: none falls through, and the counters go on.
+#[test]
+fn a_reload_loses_no_packet() {
+    let script =
+        "load() { onebpf tc filter replace dev va egress pref 1 handle 1 protocol ip bpf da obj $1; }
+        load tc_jumps.o; send 3000 & packets=$!
+        while kill -0 $packets 2>/dev/null; do load tc_jumps.nog.o; load tc_jumps.o; echo again; done; wait $packets; hits";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    assert_eq!(counters(&output), [[3000, 3000, 3000, 3000, 3000, 0, 0]], "{}", out(&output));
+    assert!(out(&output).matches("again").count() > 1, "{}", out(&output));
+}
+
 #[test]
 fn the_main_program_stays_out_of_its_own_slot() {
     let script = "onebpf tc filter add dev va egress protocol ip bpf da obj tc_jumps.o sec 1/0
@@ -169,7 +182,10 @@ fn pinned_programs_are_attached() {
         tc filter show dev va ingress
         onebpf tc exec bpf graft m:globals/tc_jumps key 3 fd m:mine
         refused onebpf tc filter add dev va ingress bpf da fd /sys/fs/bpf/tc/globals/tc_hits
-        refused onebpf tc filter add dev va ingress bpf da fd m:none";
+        refused onebpf tc filter add dev va ingress bpf da fd m:none
+        # A plain path has nothing to do with the tree: nothing is mounted for it.
+        mount -t bpf bpf /mnt; bpftool prog pin pinned /sys/fs/bpf/all/classify /mnt/mine; umount /sys/fs/bpf
+        onebpf tc filter add dev va ingress bpf da pinned /mnt/mine; same \"$(ls /sys/fs/bpf)\" ''";
     let Some(output) = shell(script) else { return };
     succeeded(&output);
     let text = out(&output);
