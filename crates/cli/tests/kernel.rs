@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 /// Runs a shell script in which `onebpf` is the command and /sys/fs/bpf a new BPF filesystem.
 fn shell(script: &str) -> Option<Output> {
-    let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt";
+    let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /run";
     let script = format!("set -e; {setup}; onebpf() {{ \"$ONEBPF\" \"$@\"; }}; {script}");
     let mut command = Command::new("unshare");
     command.args(["-mn", "sh", "-c", &script]).current_dir(objects());
@@ -100,6 +100,33 @@ fn edits_reach_the_kernel() {
     let documents = documents(&output);
     assert_eq!(documents[1]["max_entries"], 7);
     assert_eq!(documents[2]["entries"][0]["value"]["max_len"], 1400);
+}
+
+#[test]
+fn a_pinned_map_that_differs_is_shown_replaced_and_migrated() {
+    let script = "S='--set map.by_protocol.max_entries=77'
+        onebpf load --json demo.o
+        onebpf map update /sys/fs/bpf/by_protocol TCP '{\"packets\": 9, \"largest\": 1500}'
+        ! onebpf load demo.o $S
+        ! onebpf load demo.o $S --on-mismatch nobody=replace
+        onebpf load --json demo.o $S --on-mismatch by_protocol=migrate
+        onebpf map lookup --json /sys/fs/bpf/by_protocol TCP
+        onebpf load --json demo.o --on-mismatch replace
+        ! onebpf map lookup --json /sys/fs/bpf/by_protocol TCP";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let told = common::err(&output);
+    assert!(told.contains("note: field        pinned  declared\n"), "{told}");
+    assert!(told.contains("E0301") && told.contains("`nobody`"), "{told}");
+    let documents = documents(&output);
+    let counts = |document: &Value| {
+        let row = &document["migrated"][0];
+        [row["copied"].clone(), row["converted"].clone(), row["dropped"].clone()]
+    };
+    assert_eq!(counts(&documents[1]), [1, 0, 0].map(Value::from));
+    assert_eq!(documents[2]["value"]["packets"], 9);
+    assert_eq!(documents[3]["migrated"], Value::Array(Vec::new()));
+    assert_eq!(documents[4]["error"]["code"], "E0409");
 }
 
 #[test]
