@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod recording;
+pub(crate) mod upgrade;
 
 use indexmap::IndexMap;
 use onebpf::btf::{Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, OwnedType};
