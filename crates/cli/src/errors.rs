@@ -90,6 +90,10 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0411", include_str!("../../../docs/errors/E0411.md")),
     ("E0412", include_str!("../../../docs/errors/E0412.md")),
     ("E0413", include_str!("../../../docs/errors/E0413.md")),
+    ("E0414", include_str!("../../../docs/errors/E0414.md")),
+    ("E0415", include_str!("../../../docs/errors/E0415.md")),
+    ("E0416", include_str!("../../../docs/errors/E0416.md")),
+    ("E0417", include_str!("../../../docs/errors/E0417.md")),
     ("E0901", include_str!("../../../docs/errors/E0901.md")),
     ("E0902", include_str!("../../../docs/errors/E0902.md")),
     ("E0903", include_str!("../../../docs/errors/E0903.md")),
@@ -110,6 +114,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("W0302", include_str!("../../../docs/errors/W0302.md")),
     ("W0303", include_str!("../../../docs/errors/W0303.md")),
     ("W0304", include_str!("../../../docs/errors/W0304.md")),
+    ("W0305", include_str!("../../../docs/errors/W0305.md")),
 ];
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub(crate) struct LoadArgs {
     /// Take map NAME from the pin PATH instead of creating it
     #[arg(long, value_name = "NAME=PATH", value_parser = name_and_path, help_heading = "Pins")]
     reuse: Vec<(String, PathBuf)>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Only this program, and what it needs (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing")]
     program: Vec<String>,
@@ -84,6 +86,32 @@ pub(crate) struct LoadArgs {
     /// What to ask of the verifier: 0 says why it refuses, 1 and 2 say more
     #[arg(long, value_name = "0|1|2", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2), help_heading = "Loading")]
     log_level: u32,
+}
+
+/// What a load leaves beside its pins.
+#[derive(Args, Clone, Debug, Default)]
+struct KeepArgs {
+    /// Keep what is replaced, under names that end in `:prev`, for `onebpf rollback`
+    #[arg(long, help_heading = "Pins")]
+    keep_previous: bool,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+/// Where loads keep their state.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct StateArgs {
+    /// Directory for the lock, journals and manifests [default: $ONEBPF_STATE, else /run/onebpf]
+    #[arg(long, value_name = "DIR", help_heading = "Pins")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// As it was typed, or as the environment has it.
+    pub(crate) fn dir(&self) -> Option<PathBuf> {
+        let environment = || std::env::var_os("ONEBPF_STATE").filter(|path| !path.is_empty());
+        self.state_dir.clone().or_else(|| environment().map(PathBuf::from))
+    }
 }
 
 /// An object, read.
@@ -145,7 +173,8 @@ impl LoadArgs {
             reuse: self.reuse.iter().cloned().collect(),
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
-            ..Options::default()
+            keep_previous: self.keep.keep_previous,
+            state: self.keep.state.dir(),
         })
     }
 }

@@ -42,7 +42,7 @@ pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
     warnings.extend(code.warnings);
     warnings.extend(maps::fill_tail_slots(&mut data.maps, &code.programs)?);
     warnings.extend(maps::fill_tagged_slots(&mut data.maps, &code.programs, &code.functions, btf.as_ref())?);
-    let hashed = data.maps.values().any(|map| map.pinning == Pinning::Object);
+    let hashed = data.maps.values().any(|map| map.pinning != Pinning::None);
     Ok(Spec {
         name: options.name.clone(),
         maps: data.maps,

@@ -86,6 +86,7 @@ pub use onebpf_btf as btf;
 pub use onebpf_object::{self as object, ParseOptions, Spec, parse};
 pub use onebpf_sys::{self as sys, Kernel, Linux};
 pub use options::{ArrayRule, DefaultType, Mismatch, Options, OuterRule, PinLayout, PinOptions};
+pub use plan::DEFAULT_STATE;
 pub use plan::{Plan, pin_paths, plan};
 pub use program::Program;
 pub use transaction::{

@@ -10,7 +10,10 @@ pub(crate) mod load;
 pub(crate) mod map;
 pub(crate) mod plan;
 pub(crate) mod prog;
+pub(crate) mod recover;
 pub(crate) mod relocate;
+pub(crate) mod rollback;
+pub(crate) mod status;
 pub(crate) mod tc;
 pub(crate) mod verify;
 
@@ -31,6 +34,12 @@ pub(crate) enum Verb {
     Plan(plan::Args),
     /// Load an object: create, load, fill, pin, all or nothing
     Load(load::Args),
+    /// What is loaded, as manifests say it, held against what is pinned
+    Status(status::Args),
+    /// Finish or undo loads that were killed
+    Recover(recover::Args),
+    /// Back to what the last `load --keep-previous` has replaced, all or nothing
+    Rollback(rollback::Args),
     /// Load each program alone and keep nothing: verdict, instructions, states, stack, time
     Verify(verify::Args),
     /// List, show, dump, look up, update, delete from, and pin maps
@@ -61,6 +70,9 @@ pub(crate) fn run(verb: Verb, command: clap::Command, out: &mut Out) -> Outcome 
         Verb::Facts(args) => facts::run(&args, out),
         Verb::Plan(args) => plan::run(&args, out),
         Verb::Load(args) => load::run(&args, out),
+        Verb::Status(args) => status::run(&args, out),
+        Verb::Recover(args) => recover::run(&args, out),
+        Verb::Rollback(args) => rollback::run(&args, out),
         Verb::Verify(args) => verify::run(&args, out),
         Verb::Map(verb) => map::run(&verb, out),
         Verb::Prog(verb) => prog::run(&verb, out),

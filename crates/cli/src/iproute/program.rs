@@ -5,6 +5,7 @@ use super::prepare::{prepare, section};
 use super::source::{ObjectSource, Source};
 use super::{bpffs, export};
 use crate::exit::{Failure, Outcome};
+use crate::load_args::StateArgs;
 use crate::out::Out;
 use crate::render;
 use onebpf::netlink::Attached;
@@ -102,6 +103,7 @@ fn options(object: &ObjectSource, device: Option<u32>) -> onebpf::Options {
             layout: Some(PinLayout::Iproute2),
             ..PinOptions::default()
         },
+        state: StateArgs::default().dir(),
         log_level: u32::from(object.verbose),
         device,
         ..onebpf::Options::default()

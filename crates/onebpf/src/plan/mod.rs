@@ -29,6 +29,7 @@ pub use step::{
     Operand, Patch, PinDiff, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction, object,
 };
 
+pub use transaction::DEFAULT_STATE;
 pub(crate) use transaction::{next_path, old_path, prev_path, slot_path, state_dir};
 
 use crate::error::{Code, Error, Result};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where state is kept if nobody says otherwise. It goes with a reboot, as pins do.
-const DEFAULT_STATE: &str = "/run/onebpf";
+pub const DEFAULT_STATE: &str = "/run/onebpf";
 
 /// Rewrites `steps`: what is private comes first, then the transaction. Steps of which nobody else sees anything stay as
 /// they are, and cost nothing more.
@@ -19,7 +19,7 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
     let mut prepared = Transaction {
         state: state_dir(options),
         object: spec.name.clone(),
-        hash: None,
+        hash: spec.file_hash.map(|hash| hex(&hash)),
         keep_previous: options.keep_previous,
         ..Transaction::default()
     };
@@ -115,6 +115,14 @@ pub(crate) fn old_path(path: &Path) -> PathBuf {
 /// Where what a slot of the map at `path` held waits.
 pub(crate) fn slot_path(path: &Path, index: u32) -> PathBuf {
     beside(path, &format!(":slot:{index}"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -4,6 +4,7 @@ use super::found::Found;
 use super::record::{Manifest, ManifestPin, ManifestSlot, Record};
 use super::running::{Running, now};
 use super::state::State;
+use super::status::Known;
 use super::{names, recover, slots};
 use crate::error::{Code, Error, Result};
 use crate::plan::{next_path, prev_path, slot_path};
@@ -134,7 +135,7 @@ fn changed(path: &Path) -> Error {
 }
 
 /// By file name, or by object name if that is enough.
-fn find(state: &State<'_>, wanted: &str) -> Result<(PathBuf, Manifest)> {
+fn find(state: &State<'_>, wanted: &str) -> Result<Known> {
     let mut all = Vec::new();
     for file in state.manifests()? {
         let is_file = file.file_name().is_some_and(|name| name == wanted) || file == Path::new(wanted);
@@ -161,7 +162,7 @@ fn find(state: &State<'_>, wanted: &str) -> Result<(PathBuf, Manifest)> {
     }
 }
 
-fn unknown(object: &str, all: &[(PathBuf, Manifest)]) -> Error {
+fn unknown(object: &str, all: &[Known]) -> Error {
     let names: Vec<String> = all.iter().map(|(_, manifest)| format!("`{}`", manifest.object)).collect();
     let known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     Error::new(Code::Rollback, format!("no manifest speaks of `{object}`")).hint(format!("there is {known}"))

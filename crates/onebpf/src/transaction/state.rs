@@ -37,7 +37,7 @@ impl<'a> State<'a> {
 
     /// Journals, and the remains of files that a killed process was writing.
     pub(super) fn journals(&self) -> Result<Vec<PathBuf>> {
-        self.names(self.dir, |name| name.starts_with("txn-") && name.ends_with(".json"))
+        self.names(self.dir, |name| name.starts_with("txn-") && is_json(name))
     }
 
     /// Files that a killed process was writing (see `write_file` of `crates/sys`).
@@ -47,7 +47,7 @@ impl<'a> State<'a> {
     }
 
     pub(super) fn manifests(&self) -> Result<Vec<PathBuf>> {
-        self.names(&self.objects(), |name| name.ends_with(".json") && !name.starts_with('.'))
+        self.names(&self.objects(), |name| is_json(name) && !name.starts_with('.'))
     }
 
     /// A journal's name that nobody else uses. With the lock held nobody else has one.
@@ -131,6 +131,11 @@ impl<'a> State<'a> {
             Err(e) => Err(refused(dir, e)),
         }
     }
+}
+
+/// As this crate spells it.
+fn is_json(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "json")
 }
 
 fn refused(path: &Path, error: onebpf_sys::Error) -> Error {

@@ -53,6 +53,9 @@ pub struct PinStatus {
     pub can_roll_back: bool,
 }
 
+/// A manifest and its file.
+pub(super) type Known = (PathBuf, Manifest);
+
 /// A load whose journal is there.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LoadStatus {
@@ -104,7 +107,7 @@ fn object(kernel: &dyn Kernel, file: PathBuf, manifest: Manifest) -> ObjectStatu
 }
 
 /// All manifests, and the files that are none.
-pub(super) fn manifests(state: &State<'_>) -> Result<(Vec<(PathBuf, Manifest)>, Vec<PathBuf>)> {
+pub(super) fn manifests(state: &State<'_>) -> Result<(Vec<Known>, Vec<PathBuf>)> {
     let (mut good, mut damaged) = (Vec::new(), Vec::new());
     for file in state.manifests()? {
         match state.read_manifest(&file) {
@@ -118,7 +121,7 @@ pub(super) fn manifests(state: &State<'_>) -> Result<(Vec<(PathBuf, Manifest)>, 
 /// Pins that only a load under way may have, and no load does; and what was kept, but no manifest names.
 pub(super) fn leftovers(
     state: &State<'_>,
-    known: &[(PathBuf, Manifest)],
+    known: &[Known],
     under_way: &[Manifest],
     roots: &[PathBuf],
 ) -> Vec<PathBuf> {
