@@ -175,6 +175,7 @@ impl LoadArgs {
             jobs: self.jobs.map_or(0, usize::from),
             keep_previous: self.keep.keep_previous,
             state: self.keep.state.dir(),
+            ..Options::default()
         })
     }
 }
