@@ -207,6 +207,18 @@ fn a_map_that_cannot_be_read_is_one_document() {
 }
 
 #[test]
+fn a_short_context_is_enough() {
+    // `mark`, the third word of `__sk_buff`.
+    let script = "onebpf load demo.o --pin /sys/fs/bpf/demo > /dev/null
+        onebpf prog run --json /sys/fs/bpf/demo/count --ctx 000000000000000005000000";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let run = &documents(&output)[0];
+    let context = run["ctx_out"].as_str().unwrap_or_default();
+    assert!(context.len() > 24 && context.get(16..24) == Some("05000000"), "{run}");
+}
+
+#[test]
 fn slots_are_shown_by_what_they_hold() {
     let script = "onebpf load values_2019.o --pin /sys/fs/bpf/v > /dev/null
         onebpf map dump /sys/fs/bpf/v/jumps

@@ -151,7 +151,7 @@ pub struct ProgRunResult {
     pub duration_ns: u32,
     /// The packet afterwards.
     pub data_out: Vec<u8>,
-    /// The context afterwards.
+    /// The context afterwards; without room for it, if the program wrote to it in place.
     pub ctx_out: Vec<u8>,
 }
 

@@ -166,9 +166,10 @@ fn show(info: &ProgInfo, out: &mut Out) -> Outcome {
 }
 
 fn test_run(program: &Program, args: &Run, out: &mut Out) -> Outcome {
+    let kind = ProgramType(program.info()?.prog_type);
     let data = match &args.data {
         Some(data) => bytes(data)?,
-        None if takes_packets(ProgramType(program.info()?.prog_type)) => vec![0; 64],
+        None if takes_packets(kind) => vec![0; 64],
         None => Vec::new(),
     };
     let ctx = args.ctx.as_deref().map(bytes).transpose()?.unwrap_or_default();
@@ -177,8 +178,9 @@ fn test_run(program: &Program, args: &Run, out: &mut Out) -> Outcome {
         data_in: &data,
         data_out_size: args.data_size.unwrap_or(room),
         ctx_in: &ctx,
-        ctx_out_size: ctx.len() as u32,
-        repeat: args.repeat,
+        ctx_out_size: if ctx.is_empty() { 0 } else { context_room(kind, ctx.len()) },
+        // Some types want to hear no number at all.
+        repeat: if args.repeat == 1 { 0 } else { args.repeat },
         ..ProgRun::default()
     };
     let result = program.run(run)?;
@@ -225,6 +227,15 @@ fn takes_packets(kind: ProgramType) -> bool {
         name,
         "socket_filter" | "sched_cls" | "sched_act" | "xdp" | "cgroup_skb" | "flow_dissector" | "netfilter"
     ) || name.starts_with("lwt_")
+}
+
+/// Room for the context afterwards. The kernel gives its whole structure back (the longest, `__sk_buff`, has 192 bytes),
+/// but refuses to be asked for types that write it in place or not at all (kernel: net/bpf/test_run.c).
+fn context_room(kind: ProgramType, given: usize) -> u32 {
+    match kind.name().unwrap_or_default() {
+        "syscall" | "raw_tracepoint" | "raw_tracepoint_writable" => 0,
+        _ => given.max(256) as u32,
+    }
 }
 
 /// A file, or hex digits.

@@ -57,6 +57,8 @@ pub(super) fn bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), 
 pub(super) fn run(prog: BorrowedFd<'_>, run: &ProgRun<'_>) -> Result<ProgRunResult, Errno> {
     let mut data_out = output(run.data_out_size, run.data_in.len())?;
     let mut ctx_out = output(run.ctx_out_size, 0)?;
+    // Syscall programs write their context in place (kernel: bpf_prog_test_run_syscall): into a copy of ours.
+    let mut ctx_in = run.ctx_in.to_vec();
     let mut attr = TestRunAttr {
         prog_fd: prog.as_raw_fd() as u32,
         data_size_in: len32(run.data_in)?,
@@ -64,20 +66,23 @@ pub(super) fn run(prog: BorrowedFd<'_>, run: &ProgRun<'_>) -> Result<ProgRunResu
         data_in: address(run.data_in),
         data_out: address_mut(&mut data_out),
         repeat: run.repeat,
-        ctx_size_in: len32(run.ctx_in)?,
+        ctx_size_in: len32(&ctx_in)?,
         ctx_size_out: run.ctx_out_size,
-        ctx_in: address(run.ctx_in),
+        ctx_in: address_mut(&mut ctx_in),
         ctx_out: address_mut(&mut ctx_out),
         flags: run.flags,
         cpu: run.cpu,
         batch_size: run.batch_size,
         ..TestRunAttr::default()
     };
-    // SAFETY: inputs are slices that outlive the call, given with their lengths; outputs are ours and
+    // SAFETY: the packet is a slice that outlives the call, given with its length; the context and outputs are ours and
     // exclusive, an address of 0 stands for "none", and `output` made them as long as the kernel may write.
     unsafe { bpf(cmd::PROG_TEST_RUN, &mut attr) }?;
     data_out.truncate(attr.data_size_out.min(run.data_out_size) as usize);
     ctx_out.truncate(attr.ctx_size_out.min(run.ctx_out_size) as usize);
+    if run.ctx_out_size == 0 && ctx_in != run.ctx_in {
+        ctx_out = ctx_in;
+    }
     Ok(ProgRunResult { retval: attr.retval, duration_ns: attr.duration, data_out, ctx_out })
 }
 
