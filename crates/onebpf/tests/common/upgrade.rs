@@ -69,7 +69,8 @@ pub(crate) fn pins(kernel: &dyn Kernel, dir: &Path) -> Vec<PathBuf> {
         let path = dir.join(name);
         if kernel.list_dir(&path).is_ok() {
             found.extend(pins(kernel, &path));
-        } else {
+        } else if !path.to_str().unwrap().contains('.') {
+            // The kernel's own `maps.debug` is no pin.
             found.push(path);
         }
     }
