@@ -124,19 +124,27 @@ pub(crate) struct Object {
 impl ReadArgs {
     /// Reads and parses a file.
     pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
+        Ok(self.object_and_bytes(path)?.0)
+    }
+
+    fn object_and_bytes(&self, path: &Path) -> Outcome<(Object, Vec<u8>)> {
         let start = Instant::now();
         let bytes = std::fs::read(path).map_err(|error| cannot_read(path, &error))?;
         let options = ParseOptions { name: object_name(path), relaxed: self.relaxed, dialect: self.dialect };
         let spec = onebpf::parse(&bytes, &options)
             .map_err(|error| Failure::from(report::of_object(&error)).about(path))?;
-        Ok(Object { spec, parse_time: start.elapsed() })
+        Ok((Object { spec, parse_time: start.elapsed() }, bytes))
     }
 }
 
 impl LoadArgs {
     /// Reads and parses a file, and changes it as `--set` says.
     pub(crate) fn object(&self, path: &Path) -> Outcome<Object> {
-        let mut object = self.read.object(path)?;
+        let (mut object, bytes) = self.read.object_and_bytes(path)?;
+        if self.pin.is_some() || !self.pin_map.is_empty() {
+            // For the manifest.
+            object.spec.file_hash.get_or_insert_with(|| onebpf::object::file_hash(&bytes));
+        }
         for (what, value) in &self.set {
             let changed = object.spec.set(what, value);
             changed.map_err(|error| {

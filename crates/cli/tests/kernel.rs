@@ -4,7 +4,7 @@
 mod common;
 
 use common::objects;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Output};
 
 /// Runs a shell script in which `onebpf` is the command and /sys/fs/bpf a new BPF filesystem.
@@ -230,4 +230,34 @@ fn slots_are_shown_by_what_they_hold() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 5, "{text}");
     assert!(lines[0].starts_with("0: program id ") && lines[3].starts_with("1: program id "), "{text}");
+}
+
+#[test]
+fn what_is_replaced_is_kept_shown_and_given_back() {
+    let script = "mkdir /mnt/state; export ONEBPF_STATE=/mnt/state
+        pins='--pin /sys/fs/bpf/up --on-mismatch replace'
+        onebpf load upgrade.o $pins >&2
+        onebpf load upgrade.o $pins --keep-previous --set var.generation=2 >&2
+        onebpf prog run --json /sys/fs/bpf/up/entry
+        onebpf status --json
+        onebpf status >&2
+        onebpf rollback --json upgrade
+        onebpf prog run --json /sys/fs/bpf/up/entry
+        onebpf recover --json
+        test ! -e /run/onebpf
+        ls /sys/fs/bpf/up >&2";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let [second, status, back, first, recovered] = &documents(&output)[..] else { panic!("five documents") };
+    assert_eq!((&second["retval"], &first["retval"]), (&json!(2), &json!(1)), "{second} {first}");
+    let object = &status["objects"][0];
+    assert_eq!(object["manifest"]["object"], "upgrade");
+    assert_eq!(object["manifest"]["hash"].as_str().map(str::len), Some(40), "{object}");
+    let pins = object["pins"].as_array().expect("pins");
+    assert!(pins.iter().all(|pin| pin["same"] == true), "{object}");
+    assert!(pins.iter().any(|pin| pin["can_roll_back"] == true), "{object}");
+    assert_eq!(status["leftovers"], json!([]));
+    assert_eq!(back["object"], "upgrade");
+    assert_eq!(recovered["undone"], json!([]));
+    assert!(common::err(&output).contains("previous"), "{}", common::err(&output));
 }

@@ -53,8 +53,13 @@ pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
         license: meta::license(&elf)?,
         kernel_version: meta::kernel_version(&elf)?,
         endian: elf.endian,
-        file_hash: hashed.then(|| sha1_smol::Sha1::from(bytes).digest().bytes()),
+        file_hash: hashed.then(|| file_hash(bytes)),
         btf,
         warnings,
     })
+}
+
+/// SHA-1 of a whole object file: what [`Spec::file_hash`] holds.
+pub fn file_hash(bytes: &[u8]) -> [u8; 20] {
+    sha1_smol::Sha1::from(bytes).digest().bytes()
 }

@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const KILL_AT: &str = "ONEBPF_TEST_KILL_AT";
 const LOADS: &str = "ONEBPF_TEST_LOADS";
 
+/// How often two processes begin with nothing.
+const ROUNDS: usize = 5;
+
 fn linux() -> Arc<dyn Kernel> {
     Arc::new(Linux)
 }
@@ -36,7 +39,7 @@ fn in_a_process_of_its_own() {
     if let Some(n) = number(KILL_AT) {
         let die = || {
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-            std::thread::sleep(std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_mins(1));
         };
         let kernel: Arc<dyn Kernel> = Arc::new(Faulty::stopping(linux(), n, die));
         upgrade::load(&kernel, 2).unwrap();
@@ -99,7 +102,6 @@ fn wherever_it_is_killed_all_is_old_or_new() {
 fn two_processes_come_to_one_result() {
     in_private("two_processes_come_to_one_result", || {
         let loads = number("ONEBPF_TEST_RACES").unwrap_or(if cfg!(debug_assertions) { 60 } else { 1000 });
-        const ROUNDS: usize = 5;
         for _ in 0..ROUNDS {
             // Both find nothing, or half of it.
             sweep();

@@ -92,7 +92,8 @@ fn wherever_it_is_killed_all_is_old_or_new() {
     for release in RELEASES {
         let good = lives_when_good(release);
         let mut ends = [0, 0];
-        for n in if release == RELEASES[0] { 1.. } else { 90.. } {
+        let (first, step) = if release == RELEASES[0] { (1, 1) } else { (90, 3) };
+        for n in (first..).step_by(step) {
             let (fake, before) = old(release);
             if !killed_at(&fake, n, |kernel| drop(upgrade::load(kernel, 2))) {
                 break;
@@ -192,7 +193,7 @@ fn what_is_kept_comes_back() {
 #[test]
 fn a_rollback_is_refused_or_killed_as_a_whole() {
     for kill in [false, true] {
-        for n in 1.. {
+        for n in (1..).step_by(3) {
             let (fake, _) = old("6.18");
             let options = Options { keep_previous: true, ..upgrade::options(2) };
             load_spec(&arc(fake.clone()), &upgrade::spec(2), &options).unwrap();

@@ -39,8 +39,8 @@ pub struct Spec {
     pub kernel_version: u32,
     /// Byte order.
     pub endian: Endian,
-    /// SHA-1 of the whole file, if a map is pinned for this object alone ([`Pinning::Object`]): the name of the directory
-    /// that iproute2 pins such maps in.
+    /// SHA-1 of the whole file, if a map of it is pinned: it names the directory that iproute2 pins maps of one object in
+    /// ([`Pinning::Object`]), and stands in manifests.
     pub file_hash: Option<[u8; 20]>,
     /// Oddities met while reading.
     pub warnings: Vec<Warning>,
