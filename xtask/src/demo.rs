@@ -107,6 +107,8 @@ impl Tour {
     fn inside(mut self) -> Outcome {
         let mut mount = run::command("mount", ["-t", "bpf", "onebpf-demo", BPFFS]);
         run::capture(&mut mount)?;
+        // And state of its own, which goes with it.
+        run::capture(&mut run::command("mount", ["-t", "tmpfs", "onebpf-demo", "/run"]))?;
         self.first_load()?;
         self.second_load()?;
         self.refused()?;

@@ -143,6 +143,30 @@ fn a_recovery_may_be_killed_too() {
 }
 
 #[test]
+fn a_recovery_may_be_refused_and_tried_again() {
+    for stop in [1, 2, 3] {
+        for m in (1..).step_by(3) {
+            let (fake, before) = old("6.18");
+            // Before the commit point, at it, and just after it.
+            let stopping = Faulty::stopping(arc(fake.clone()), stop, || resume_unwind(Box::new("killed")));
+            let at = if stop == 3 { [Op::Rename, Op::Rename] } else { [Op::WriteFile, Op::MapDelete] };
+            let kernel = arc(stopping.only(move |op| at.contains(&op)));
+            assert!(catch_unwind(AssertUnwindSafe(|| upgrade::load(&kernel, 2))).is_err());
+            let faulty = Faulty::new(arc(fake.clone()), m, Errno::NOMEM);
+            let _ = recover(&faulty, Path::new(STATE), false, &[]);
+            recover(&fake, Path::new(STATE), false, &[]).unwrap();
+            let when = format!("stop {stop}, call {m} refused");
+            is_whole(&before, &seen(&fake), &when);
+            state_is_clean(&fake, &when);
+            assert!(fake.live().pins.iter().all(|pin| !pin.to_str().unwrap().contains(':')), "{when}");
+            if !faulty.fired() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn the_next_load_recovers() {
     for n in [70, 90, 110, 130] {
         let (fake, _) = old("6.18");

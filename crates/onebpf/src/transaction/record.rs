@@ -2,9 +2,10 @@
 
 use crate::error::{Code, Error, Result};
 use crate::plan::{prev_path, slot_path};
-use onebpf_sys::{Kernel, ObjectKind};
+use onebpf_sys::{Errno, Kernel, ObjectKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 /// Both kinds of file begin with it.
@@ -123,14 +124,24 @@ impl Record {
     }
 
     /// Forgets what does not lie on a BPF filesystem (any more): there is nothing to settle.
-    pub(super) fn retain_on_bpffs(&mut self, kernel: &dyn Kernel) {
-        let on_bpffs =
-            |path: &Path| path.parent().is_some_and(|dir| matches!(kernel.is_bpffs(dir), Ok(true)));
+    pub(super) fn retain_on_bpffs(&mut self, kernel: &dyn Kernel) -> onebpf_sys::Result<()> {
+        let mut dirs = BTreeMap::new();
+        let paths = self.manifest.pins.iter().map(|pin| &pin.path);
+        let paths = paths.chain(self.manifest.slots.iter().map(|slot| &slot.array));
+        for path in paths.chain(&self.stale).chain(&self.dirs) {
+            let Some(dir) = path.parent().filter(|dir| !dirs.contains_key(*dir)) else { continue };
+            let on_bpffs = match kernel.is_bpffs(dir) {
+                Err(e) if !matches!(e.errno, Errno::NOENT | Errno::NOTDIR) => return Err(e),
+                answer => answer.unwrap_or(false),
+            };
+            dirs.insert(dir.to_owned(), on_bpffs);
+        }
+        let on_bpffs = |path: &Path| path.parent().is_some_and(|dir| dirs.get(dir) == Some(&true));
         self.manifest.pins.retain(|pin| on_bpffs(&pin.path));
         self.manifest.slots.retain(|slot| on_bpffs(&slot.array));
         self.stale.retain(|path| on_bpffs(path));
-        // Innermost last: a directory that is made is itself the parent of the next.
         self.dirs.retain(|path| on_bpffs(path));
+        Ok(())
     }
 
     /// The pins that change.

@@ -73,7 +73,8 @@ pub(super) fn settle_all(state: &State<'_>) -> Result<Recovered> {
     let mut recovered = Recovered::default();
     for journal in state.journals()? {
         let mut record = state.read_journal(&journal)?;
-        record.retain_on_bpffs(state.kernel);
+        let looked = record.retain_on_bpffs(state.kernel);
+        looked.map_err(|e| settle::unfinished("cannot be looked at", &record, vec![e.to_string()]))?;
         let object = record.manifest.object.clone();
         if record.phase == Phase::Committed {
             match settle::finish(state, &record) {
