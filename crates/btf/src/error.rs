@@ -23,6 +23,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0212", "value does not fit its BTF type"),
     ("E0213", "BTF does not fit its encoding"),
     ("E0214", "BTF of a data section does not agree with the ELF file"),
+    ("E0215", "CO-RE relocation is malformed"),
+    ("E0216", "CO-RE relocation has two meanings in the kernel"),
 ];
 
 /// What is wrong with some BTF, and where. One pointer wide.
@@ -85,6 +87,12 @@ pub(crate) enum What {
     Limit { what: &'static str, value: u64, limit: u64 },
     #[error("data section `{section}`: {what}")]
     Datasec { section: String, what: String },
+    #[error("CO-RE relocation: {0}")]
+    Core(String),
+    #[error("CO-RE relocation: {0}")]
+    CoreAmbiguous(String),
+    #[error("CO-RE relocation: comparing the types takes more than {0} steps")]
+    CoreWork(u32),
 }
 
 impl Error {
@@ -98,13 +106,15 @@ impl Error {
             What::Kind(_) => "E0205",
             What::Truncated(_) => "E0206",
             What::Shape(_) => "E0207",
-            What::Depth(_) | What::Circle | What::Work(_) => "E0208",
+            What::Depth(_) | What::Circle | What::Work(_) | What::CoreWork(_) => "E0208",
             What::Size => "E0209",
             What::Sizeless(_) => "E0210",
             What::Ext(_) => "E0211",
             What::Value(_) => "E0212",
             What::Limit { .. } => "E0213",
             What::Datasec { .. } => "E0214",
+            What::Core(_) => "E0215",
+            What::CoreAmbiguous(_) => "E0216",
         }
     }
 

@@ -21,9 +21,11 @@
 //!
 //! The parts: reading ([`Btf`]), writing ([`Builder`]), `.BTF.ext` ([`BtfExt`]), C text ([`Btf::declare`],
 //! [`Btf::definition`]), bytes read by their type ([`Btf::render_value`]), and the edits that a loader makes
-//! before the kernel sees BTF: [`fix_datasecs`], [`fix_externs`], [`fix_functions`], [`downgrade()`].
+//! before the kernel sees BTF: [`fix_datasecs`], [`fix_externs`], [`fix_functions`], [`downgrade()`]; and CO-RE
+//! ([`Matcher`]): relocations worked out against another BTF.
 
 mod bytes;
+mod core;
 mod downgrade;
 mod error;
 pub mod ext;
@@ -39,6 +41,7 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::core::{Fixup, Matcher};
 pub use bytes::Endian;
 pub use downgrade::{BtfFeatures, DOWNGRADE_STEPS, DowngradeStep, downgrade};
 pub use error::{CODES, Error, Place, Result};

@@ -40,6 +40,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0145", "there is no such program"),
     ("E0146", "too large"),
     ("E0147", "license, version or BTF section is malformed"),
+    ("E0148", "CO-RE relocation does not fit its instruction"),
 ];
 
 /// Every code that a [`Warning`] of this crate can have, with its title.
@@ -91,6 +92,8 @@ pub(crate) enum Kind {
     TooLarge { what: String, limit: u64, unit: &'static str },
     #[error("{0}")]
     Section(String),
+    #[error("CO-RE relocation of {0}")]
+    CorePatch(String),
     #[error(transparent)]
     Btf(#[from] onebpf_btf::Error),
     #[error(transparent)]
@@ -117,6 +120,7 @@ impl Kind {
             Self::NoProgram(_) => "E0145",
             Self::TooLarge { .. } => "E0146",
             Self::Section(_) => "E0147",
+            Self::CorePatch(_) => "E0148",
             Self::Btf(error) => error.code(),
             Self::Map(fault) => fault.code(),
             Self::Edit(fault) => fault.code(),

@@ -17,7 +17,8 @@ mod programs;
 mod spec;
 
 pub use error::{CODES, Error, Place, Result, SourceLine, WARNINGS, Warning};
-pub use programs::{LinkedProgram, SECTIONS, SectionFlags, SectionRule, link};
+pub use programs::{LinkedProgram, POISON_HELPER, Poison, SECTIONS, SectionFlags, SectionRule};
+pub use programs::{link, relocate_core, resolve_core};
 pub use spec::*;
 
 /// How to read an object.

@@ -87,7 +87,23 @@ fn type_len(
 pub(crate) struct Names {
     functions: Index,
     others: Index,
+    long_size: OnceLock<u32>,
 }
+
+/// How compilers write `long` and `unsigned long`.
+const LONG_NAMES: [&str; 11] = [
+    "long int",
+    "long unsigned int",
+    "unsigned long",
+    "long",
+    "int long",
+    "long unsigned",
+    "unsigned long int",
+    "unsigned int long",
+    "long int unsigned",
+    "int unsigned long",
+    "int long unsigned",
+];
 
 #[derive(Default)]
 struct Index {
@@ -126,6 +142,47 @@ impl Btf {
             let heads = Heads::of(btf);
             let wanted = move |id: &TypeId| btf.is_named(&heads, *id, name.as_bytes());
             others.chain(btf.candidates(name, true)).filter(wanted)
+        })
+    }
+
+    /// Own types of exactly this name, whatever their kind: functions, or all others. In order of id.
+    pub(crate) fn named_own(&self, name: &str, functions: bool) -> Vec<TypeId> {
+        let heads = Heads::of(self);
+        let is_function = |id: TypeId| heads.kind(id) == Some(Kind::Func as u32);
+        let wanted =
+            |id: &TypeId| self.is_named(&heads, *id, name.as_bytes()) && is_function(*id) == functions;
+        let index = self.index(functions);
+        if name.is_empty() {
+            return Vec::new();
+        }
+        if index.rows.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
+        {
+            return heads.ids().filter(wanted).collect();
+        }
+        self.candidates(name, functions).filter(wanted).collect()
+    }
+
+    /// Own types with the offsets of their names, not decoded.
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = (TypeId, u32)> + '_ {
+        let heads = Heads::of(self);
+        heads.ids().filter_map(move |id| Some((id, heads.name_offset(id)?)))
+    }
+
+    /// Bytes of the C type `long`, and so of a pointer, in the program that the types are of: 4 or 8, by the first
+    /// integer of one of its names (libbpf `determine_ptr_size`); 8 if there is none.
+    pub(crate) fn long_size(&self) -> u32 {
+        if let Some(base) = self.base() {
+            return base.long_size();
+        }
+        *self.names().long_size.get_or_init(|| {
+            let heads = Heads::of(self);
+            let size = |id| {
+                let size = heads.word(id, 8).filter(|size| matches!(size, 4 | 8))?;
+                let int = heads.kind(id) == Some(Kind::Int as u32);
+                let is_long = int && LONG_NAMES.iter().any(|name| self.is_named(&heads, id, name.as_bytes()));
+                is_long.then_some(size)
+            };
+            heads.ids().find_map(size).unwrap_or(8)
         })
     }
 

@@ -72,10 +72,15 @@ impl Btf {
     /// # Errors
     /// E0208 if types nest too deeply, E0209 over 4 GiB, E0210 for void, functions and forward declarations.
     pub fn size_of(&self, id: TypeId) -> Result<u64> {
-        self.resolve_size(id).map_err(|e| e.in_type(id))
+        self.size_with_pointers(id, self.pointer_size())
     }
 
-    fn resolve_size(&self, id: TypeId) -> Result<u64> {
+    /// [`Btf::size_of`] where a pointer has this many bytes.
+    pub(crate) fn size_with_pointers(&self, id: TypeId, pointer: u32) -> Result<u64> {
+        self.resolve_size(id, pointer).map_err(|e| e.in_type(id))
+    }
+
+    fn resolve_size(&self, id: TypeId, pointer: u32) -> Result<u64> {
         let mut count = 1u32;
         let mut next = id;
         for _ in 0..MAX_DEPTH {
@@ -88,7 +93,7 @@ impl Btf {
                 | Def::Enum64 { size, .. }
                 | Def::Datasec { size, .. }
                 | Def::Float { size } => size,
-                Def::Ptr(_) => self.pointer_size(),
+                Def::Ptr(_) => pointer,
                 Def::Typedef(to)
                 | Def::Const(to)
                 | Def::Volatile(to)

@@ -1,5 +1,6 @@
 //! Programs: which functions there are, what they refer to, and how they are put together.
 
+mod core;
 mod entry;
 mod functions;
 mod info;
@@ -7,6 +8,7 @@ mod link;
 mod refs;
 mod sections;
 
+pub use core::{POISON_HELPER, Poison, relocate_core, resolve_core};
 pub use link::{LinkedProgram, link};
 pub use sections::{SECTIONS, SectionFlags, SectionRule};
 
