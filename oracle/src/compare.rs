@@ -120,9 +120,15 @@ pub fn relocate(libbpf: &Value, onebpf: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     pair("program", &libbpf["programs"], &onebpf["programs"], &mut found, |place, left, right, found| {
         instructions(place, left, right, found);
-        references(place, &left["refs"], &right["refs"], found);
+        references(place, &left["refs"], &without_core(right), found);
     });
     found
+}
+
+/// References but for instructions that CO-RE has poisoned: libbpf does not list those, and their bytes are compared.
+fn without_core(program: &Value) -> Value {
+    let core = |it: &&Value| list(&program["core"]).iter().any(|relo| relo["insn"] == it["insn"]);
+    list(&program["refs"]).iter().filter(|it| !(it["kind"] == "poison" && core(it))).cloned().collect()
 }
 
 /// Of a program with many different instructions, this many are listed.
@@ -137,11 +143,9 @@ fn instructions(place: &str, left: &Value, right: &Value, found: &mut Vec<Differ
         .filter(|it| it["kind"] == "ksym")
         .filter_map(|it| it["insn"].as_u64())
         .collect();
-    let later = core(right);
     let mut count = 0;
     for (at, (one, other)) in ours.iter().zip(theirs).enumerate() {
-        let same = later.contains(&(at as u64))
-            || if hosts.contains(&(at as u64)) { same_but_source(one, other) } else { one == other };
+        let same = if hosts.contains(&(at as u64)) { same_but_source(one, other) } else { one == other };
         count += usize::from(!same);
         if !same && count <= SHOWN {
             differ(&format!("{place} instruction {at}"), "bytes", one, other, found);
@@ -150,13 +154,6 @@ fn instructions(place: &str, left: &Value, right: &Value, found: &mut Vec<Differ
     if count > SHOWN {
         differ(place, "different instructions", &0.into(), &count.into(), found);
     }
-}
-
-/// Instructions with a CO-RE record, which onebpf lists and does not apply yet; a ld_imm64 has two halves.
-fn core(program: &Value) -> BTreeSet<u64> {
-    let first = list(&program["core"]).iter().filter_map(|it| it["insn"].as_u64());
-    let wide = |at: u64| program["insns"][at as usize].as_str().is_some_and(|hex| hex.starts_with("18"));
-    first.flat_map(|at| at..=at + u64::from(wide(at))).collect()
 }
 
 /// A ksym's source register says whether libbpf found it in the kernel's BTF: byte 1, high half.

@@ -236,7 +236,7 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         Err(why) => verdict.unparsed = Some(one_line(&why)),
     }
     let wanted = verdict.refused.is_none() && verdict.parsed;
-    if wanted && sides.load && judged["core"] == false && run::is_root() {
+    if wanted && sides.load && run::is_root() {
         let (one, other) =
             (run::load_by_libbpf(&sides.judge, object), run::load_by_onebpf(&sides.judge, onebpf, object));
         if let (Ok(one), Ok(other)) = (&one, &other) {

@@ -77,7 +77,7 @@ pub(crate) struct LoadArgs {
     /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE` (repeatable)
     #[arg(long, value_name = "WHAT=VALUE", value_parser = edit, help_heading = "Choosing")]
     set: Vec<(String, String)>,
-    /// Kernel BTF to relocate against (not in this version)
+    /// Kernel BTF for CO-RE: a file, or a directory with a file for each release [default: the running kernel's]
     #[arg(long, value_name = "PATH", help_heading = "Loading")]
     btf: Option<PathBuf>,
     /// How many programs to load at once [default: the CPUs]
@@ -154,13 +154,13 @@ impl LoadArgs {
         Ok(object)
     }
 
-    /// The options of the library. Fails for those that this version cannot honour.
+    /// The options of the library.
     pub(crate) fn options(&self) -> Outcome<Options> {
-        refuse_btf(self.btf.as_deref())?;
         Ok(Options {
             programs: self.program.clone(),
             sections: self.section.clone(),
             default_type: self.default_type,
+            btf: self.btf.clone(),
             pins: PinOptions {
                 root: self.pin_root.clone(),
                 layout: self.layout,
@@ -185,16 +185,6 @@ impl LoadArgs {
             state: self.keep.state.dir(),
             ..Options::default()
         })
-    }
-}
-
-/// CO-RE relocations are listed but not applied: say so instead of loading against the wrong kernel.
-pub(crate) fn refuse_btf(btf: Option<&Path>) -> Outcome {
-    match btf {
-        None => Ok(()),
-        Some(_) => Err(Failure::Usage(
-            "`--btf`: this version lists CO-RE relocations and does not apply them".to_owned(),
-        )),
     }
 }
 

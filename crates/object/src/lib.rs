@@ -16,6 +16,7 @@ mod meta;
 mod programs;
 mod spec;
 
+pub use elf::btf_of_elf;
 pub use error::{CODES, Error, Place, Result, SourceLine, WARNINGS, Warning};
 pub use programs::{LinkedProgram, POISON_HELPER, Poison, SECTIONS, SectionFlags, SectionRule};
 pub use programs::{link, relocate_core, resolve_core};

@@ -1,6 +1,7 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
+use crate::kernel_types::KernelTypes;
 use crate::layout::TypeLayout;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,9 @@ pub struct Facts {
     /// Whether the kernel has BTF of its own; `None`: nobody looked.
     #[serde(default)]
     pub kernel_btf: Option<bool>,
+    /// The types that CO-RE relocates against; `None`: no program needs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<KernelTypes>,
     /// What is at the paths that a load would pin to or reuse.
     #[serde(default)]
     pub pins: BTreeMap<PathBuf, Pinned>,

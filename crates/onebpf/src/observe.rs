@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::facts::{BtfTarget, Dir, Facts, Pinned, PinnedMap};
 use crate::iproute2;
+use crate::kernel_types::KernelTypes;
 use crate::layout::TypeLayout;
 use crate::{Options, Spec, plan};
 use onebpf_btf::{Btf, Kind, TypeId};
@@ -13,10 +14,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Looks at what the plan for `spec` will depend on, and at nothing else: the host, the pins that
-/// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it. Probes no feature.
+/// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it or has CO-RE relocations. Probes no feature.
 ///
 /// # Errors
-/// E0301 for options that name no program; E0408 if the host itself cannot be read. A pin that cannot be looked
+/// E0301 for options that name no program; E0313, E01xx or E02xx for [`Options::btf`]; E0408 if the host itself cannot be read. A pin that cannot be looked
 /// at is a fact, not an error.
 pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Facts> {
     let mut facts = Facts { host: host(kernel)?, ..Facts::default() };
@@ -36,9 +37,16 @@ pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Fa
     if facts.pins.values().any(owned) {
         facts.jit = jit(kernel);
     }
+    if plan::needs_kernel_types(spec, options)? {
+        facts.types = Some(KernelTypes::read(kernel, options.btf.as_deref(), &facts.host.release)?);
+    }
     let targets = plan::attach_targets(spec, options)?;
     if !targets.is_empty() {
-        let btf = kernel_btf(kernel)?;
+        // Programs attach to the kernel that runs, whatever they are relocated against.
+        let btf = match &facts.types {
+            Some(types) if options.btf.is_none() => types.btf.clone(),
+            _ => kernel_btf(kernel)?,
+        };
         facts.kernel_btf = Some(btf.is_some());
         facts.targets = targets.into_iter().map(|target| look_up(btf.as_ref(), target)).collect();
     }
@@ -60,8 +68,7 @@ fn host(kernel: &dyn Kernel) -> Result<Host> {
 }
 
 fn kernel_btf(kernel: &dyn Kernel) -> Result<Option<Btf>> {
-    let data = kernel.kernel_btf().map_err(|e| Error::refused(Code::Observe, "the kernel's BTF", e))?;
-    Ok(data.map(Btf::parse).transpose()?)
+    Ok(KernelTypes::read(kernel, None, "")?.btf)
 }
 
 fn look_up(btf: Option<&Btf>, target: BtfTarget) -> (BtfTarget, Option<u32>) {

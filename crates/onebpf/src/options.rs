@@ -15,6 +15,8 @@ pub struct Options {
     pub default_type: Option<DefaultType>,
     /// What is pinned where.
     pub pins: PinOptions,
+    /// Kernel BTF for CO-RE: a file (BTF or ELF), or a directory with a file for each release; by default the running kernel's.
+    pub btf: Option<PathBuf>,
     /// Maps to take from a pin instead of creating them, by name.
     pub reuse: BTreeMap<String, PathBuf>,
     /// What a load replaces stays beside it, under names that end in `:prev`: [`rollback`](crate::rollback) goes back to it.

@@ -46,13 +46,13 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 15] = [
+const PLANNING: [Case; 16] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
     ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
-    ("E0303", || load_error(&spec("core_records"))),
+    ("E0303", || load_error(&spec("extern_kconfig"))),
     ("E0304", || load_error(&spec("struct_ops"))),
     ("E0305", || {
         let kernel = fake();
@@ -104,6 +104,7 @@ const PLANNING: [Case; 15] = [
         let other = edited("btf_pinned", |spec| spec.maps[0].kind = MapType::RINGBUF);
         load_spec(&kernel, &other, &migrating()).unwrap_err()
     }),
+    ("E0316", || load_error(&spec("core_records"))),
 ];
 
 const STATE: &str = "/run/onebpf";

@@ -221,7 +221,7 @@ fn a_hostile_map_name_leads_nowhere() {
 fn later_issues_are_refused_by_name() {
     let kernel = FakeKernel::new();
     for (name, code) in [
-        ("core_records", "E0303"),
+        ("core_records", "E0316"),
         ("extern_kconfig", "E0303"),
         ("extern_ksyms", "E0303"),
         ("struct_ops", "E0304"),

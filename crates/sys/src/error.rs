@@ -30,6 +30,8 @@ impl Errno {
     pub const EXIST: Self = Self(libc::EEXIST);
     /// Not a directory.
     pub const NOTDIR: Self = Self(libc::ENOTDIR);
+    /// Is a directory.
+    pub const ISDIR: Self = Self(libc::EISDIR);
     /// Invalid argument.
     pub const INVAL: Self = Self(libc::EINVAL);
     /// No space left; for a program load: the log buffer is too small.

@@ -4,7 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::load_args::LoadArgs;
 use crate::out::Out;
 use crate::{cmd::facts, render};
-use onebpf::{Facts, Linux, Options, Spec};
+use onebpf::{Facts, KernelTypes, Linux, Options, Spec};
 use std::path::PathBuf;
 
 /// The steps that `load` would take, and how they differ from what is pinned now.
@@ -42,7 +42,14 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
 
 fn known_facts(args: &Args, spec: &Spec, options: &Options) -> Outcome<Facts> {
     match &args.facts {
-        Some(path) => facts::read(path),
+        Some(path) => {
+            let mut facts = facts::read(path)?;
+            // Saved facts say where types come from, but do not hold them.
+            if let Some(btf) = &options.btf {
+                facts.types = Some(KernelTypes::read(&Linux, Some(btf), &facts.host.release)?);
+            }
+            Ok(facts)
+        }
         None => Ok(onebpf::observe(&Linux, spec, options)?),
     }
 }

@@ -1,16 +1,17 @@
-//! `onebpf relocate`: the instructions that the kernel would get. Asks no kernel.
+//! `onebpf relocate`: the instructions that the kernel would get. Of the kernel it asks the BTF, if CO-RE needs one and
+//! `--btf` gives none.
 
 use crate::core_path;
 use crate::exit::{Failure, Outcome};
 use crate::listing::{self, Listing};
-use crate::load_args::{ReadArgs, names, refuse_btf};
+use crate::load_args::{ReadArgs, names};
 use crate::out::Out;
 use crate::report::of_object;
 use crate::value::hex;
-use onebpf::Spec;
-use onebpf::btf::Endian;
+use onebpf::btf::{Btf, Endian, Matcher};
 use onebpf::object::insn::pseudo;
-use onebpf::object::{ExternKind, LinkedProgram, Ref, link};
+use onebpf::object::{ExternKind, LinkedProgram, Poison, Ref, link, relocate_core, resolve_core};
+use onebpf::{Kernel as _, KernelTypes, Linux, Spec};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     /// A compiled BPF object
     file: PathBuf,
-    /// Kernel BTF to relocate against (not in this version)
+    /// Kernel BTF for CO-RE: a file, or a directory with a file for each release [default: the running kernel's]
     #[arg(long, value_name = "PATH")]
     btf: Option<PathBuf>,
     /// Only this program (repeatable)
@@ -27,6 +28,13 @@ pub(crate) struct Args {
     program: Vec<String>,
     #[command(flatten)]
     read: ReadArgs,
+}
+
+/// A program on its way.
+struct Linked<'a> {
+    name: &'a str,
+    program: LinkedProgram,
+    poisons: Vec<Poison>,
 }
 
 #[derive(Serialize)]
@@ -68,25 +76,50 @@ struct FunctionJson<'a> {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    refuse_btf(args.btf.as_deref())?;
     let spec = args.read.object(&args.file)?.spec;
     let mut linked = Vec::new();
     for name in chosen(&spec, &args.program)? {
         let program =
             link(&spec, name).map_err(|error| Failure::from(of_object(&error)).about(&args.file))?;
-        linked.push((name.as_str(), program));
+        linked.push(Linked { name: name.as_str(), program, poisons: Vec::new() });
     }
+    relocate(args, &spec, &mut linked)?;
     if out.json {
-        let programs = linked.iter().map(|(name, program)| program_json(&spec, name, program)).collect();
+        let programs = linked.iter().map(|linked| program_json(&spec, linked)).collect();
         return out.json(&Document { programs });
     }
-    for (at, (name, program)) in linked.iter().enumerate() {
+    for (at, linked) in linked.iter().enumerate() {
         if at > 0 {
             out.line("")?;
         }
-        print(&spec, name, program, out)?;
+        print(&spec, linked, out)?;
     }
     Ok(())
+}
+
+/// Applies CO-RE relocations. The running kernel is asked only if one of them needs its types.
+fn relocate(args: &Args, spec: &Spec, linked: &mut [Linked<'_>]) -> Outcome {
+    let Some(local) = &spec.btf else { return Ok(()) };
+    let types = if linked.iter().any(|linked| linked.program.needs_kernel_types()) {
+        let release = Linux.host().map(|host| host.release).unwrap_or_default();
+        KernelTypes::read(&Linux, args.btf.as_deref(), &release)?.btf.ok_or_else(no_types)?.into()
+    } else {
+        None
+    };
+    let targets: Vec<&Btf> = types.iter().collect();
+    let mut matcher = Matcher::new(local, &targets);
+    let about = |error: onebpf::object::Error| Failure::from(of_object(&error)).about(&args.file);
+    let programs: Vec<&LinkedProgram> = linked.iter().map(|linked| &linked.program).collect();
+    resolve_core(spec, &programs, &mut matcher).map_err(about)?;
+    for linked in linked {
+        linked.poisons = relocate_core(spec, &mut linked.program, &mut matcher).map_err(about)?;
+    }
+    Ok(())
+}
+
+fn no_types() -> Failure {
+    let text = "the object has CO-RE relocations, and the running kernel has no BTF".to_owned();
+    Failure::new("E0316", text).hint("give the BTF of the kernel with `--btf PATH`")
 }
 
 fn chosen<'a>(spec: &'a Spec, wanted: &'a [String]) -> Outcome<Vec<&'a String>> {
@@ -101,9 +134,16 @@ fn chosen<'a>(spec: &'a Spec, wanted: &'a [String]) -> Outcome<Vec<&'a String>> 
     }
 }
 
-fn program_json<'a>(spec: &'a Spec, name: &'a str, program: &'a LinkedProgram) -> Program<'a> {
+fn program_json<'a>(spec: &'a Spec, linked: &'a Linked<'a>) -> Program<'a> {
+    let (name, program) = (linked.name, &linked.program);
     let mut refs: Vec<RefJson<'a>> =
         program.refs.iter().filter_map(|(at, to)| ref_json(spec, program, *at, to)).collect();
+    refs.extend(linked.poisons.iter().map(|it| RefJson {
+        insn: it.insn,
+        kind: "poison",
+        name: &it.what,
+        offset: None,
+    }));
     refs.sort();
     let function = |(insn, id): &(u32, onebpf::object::FuncId)| {
         Some(FunctionJson { insn: *insn, name: &spec.functions.get(id.0)?.name })
@@ -151,7 +191,8 @@ fn core_json(spec: &Spec, program: &LinkedProgram) -> Vec<CoreJson> {
     program.core.iter().map(record).collect()
 }
 
-fn print(spec: &Spec, name: &str, program: &LinkedProgram, out: &mut Out) -> Outcome {
+fn print(spec: &Spec, linked: &Linked<'_>, out: &mut Out) -> Outcome {
+    let (name, program) = (linked.name, &linked.program);
     let section = spec.programs.get(name).map_or("", |program| program.section.as_str());
     let title = out.bold(name);
     out.line(format_args!("{title} in {section}, {} instructions", program.insns.len()))?;
@@ -160,18 +201,22 @@ fn print(spec: &Spec, name: &str, program: &LinkedProgram, out: &mut Out) -> Out
     let listing = Listing {
         insns: &program.insns,
         refs: program.refs.iter().map(|(at, target)| (*at, listing::target(spec, target))).collect(),
-        core: core_notes(spec, program),
+        core: core_notes(spec, linked),
         lines: &program.line_info,
         functions,
     };
     listing.print(spec.btf.as_ref(), out)
 }
 
-/// What each instruction with a CO-RE record waits for.
-fn core_notes(spec: &Spec, program: &LinkedProgram) -> Vec<(u32, String)> {
+/// What each instruction with a CO-RE record is about, and why it is poisoned.
+fn core_notes(spec: &Spec, linked: &Linked<'_>) -> Vec<(u32, String)> {
     let Some(btf) = &spec.btf else { return Vec::new() };
     let note = |relo: &onebpf::btf::CoreRelo| {
-        (relo.insn_off, format!("CO-RE {} of {}", relo.kind.name(), core_path::text(btf, relo)))
+        let mut text = format!("CO-RE {} of {}", relo.kind.name(), core_path::text(btf, relo));
+        if let Some(poison) = linked.poisons.iter().find(|poison| poison.insn == relo.insn_off) {
+            text = format!("{text}: {}", poison.why);
+        }
+        (relo.insn_off, text)
     };
-    program.core.iter().map(note).collect()
+    linked.program.core.iter().map(note).collect()
 }

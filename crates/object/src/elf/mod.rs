@@ -2,11 +2,13 @@
 //!
 //! Nothing else in the crate matches section names or reads ELF structures.
 
+mod btf;
 mod classify;
 mod relocs;
 mod symbols;
 mod view;
 
+pub use btf::btf_of_elf;
 pub(crate) use view::read;
 
 use onebpf_btf::Endian;

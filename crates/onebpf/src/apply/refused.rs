@@ -4,7 +4,7 @@ use crate::error::{Code, Error};
 use crate::hints::{self, Refusal, What};
 use crate::plan::{CreateMap, LoadProgram, Plan};
 use crate::verifier;
-use onebpf_object::MapType;
+use onebpf_object::{MapType, POISON_HELPER, Poison};
 use onebpf_sys::{Errno, Host};
 use std::path::Path;
 
@@ -52,6 +52,16 @@ pub(super) fn stage(name: &str, path: &Path, error: onebpf_sys::Error) -> Error 
         .hint("`onebpf status` shows it, `onebpf recover --force` removes it")
 }
 
+const GUARD: &str = "guard the access with `bpf_core_field_exists()`, `bpf_core_type_exists()` or \
+    `bpf_core_enum_value_exists()`, or relocate against another kernel's BTF with `--btf`";
+
+/// The relocation behind `invalid func unknown#195896080`.
+fn poison<'a>(program: &'a LoadProgram, found: &verifier::Complaint) -> Option<&'a Poison> {
+    let number = format!("#{POISON_HELPER}");
+    let about = found.message.ends_with(&number) || found.tail.iter().any(|line| line.ends_with(&number));
+    program.poisons.iter().find(|poison| about && Some(poison.insn) == found.insn)
+}
+
 /// The verifier's verdict, or a refusal that came before it looked at the program.
 pub(super) fn program(plan: &Plan, program: &LoadProgram, error: onebpf_sys::Error, log: String) -> Error {
     let found = verifier::complaint(&log);
@@ -67,6 +77,13 @@ pub(super) fn program(plan: &Plan, program: &LoadProgram, error: onebpf_sys::Err
         Refusal { what: What::Program(program), errno: error.errno, host: Some(&plan.host), log: &log };
     report.hints = hints::hints(&refusal);
     if let Some(found) = found {
+        if let Some(poison) = poison(program, &found) {
+            report.message = format!(
+                "program `{}` was rejected: `{}` is accessed, but {}",
+                program.name, poison.what, poison.why
+            );
+            report.hints = vec![GUARD.to_owned()];
+        }
         if let Some(insn) = found.insn {
             report.place.source = verifier::source(plan.strings.as_ref(), &program.line_info, insn);
             report.notes.push(format!("at instruction {insn}"));

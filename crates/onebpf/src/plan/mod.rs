@@ -7,6 +7,7 @@
 mod btf;
 mod compare;
 mod convert;
+mod core;
 mod draft;
 mod maps;
 mod pins;
@@ -20,6 +21,7 @@ mod transaction;
 pub use compare::compare;
 pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};
+pub(crate) use core::needs_kernel_types;
 pub use maps::ring_size;
 pub(crate) use programs::{attach_targets, select};
 pub use scope::pin_paths;
@@ -71,7 +73,8 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
         return Err(Error::new(Code::Endian, text)
             .hint("compile with `-target bpf`, which takes the host's byte order"));
     }
-    let programs = programs::choose(spec, options)?;
+    let mut programs = programs::choose(spec, options)?;
+    core::relocate(spec, facts, &mut programs)?;
     let needed = maps::needed(spec, options, &programs)?;
     let mut draft = Draft::new(spec, options, facts);
     draft.memlock();

@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::facts::BtfTarget;
 use crate::{Options, Spec};
 use onebpf_object::insn::Insn;
-use onebpf_object::{AttachType, Dialect, LinkedProgram, Place, ProgramSpec, ProgramType, Ref};
+use onebpf_object::{AttachType, Dialect, LinkedProgram, Place, Poison, ProgramSpec, ProgramType, Ref};
 use onebpf_sys::Feature;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ const LD_IMM64: u8 = 0x18;
 pub(super) struct Chosen<'a> {
     pub(super) spec: &'a ProgramSpec,
     pub(super) linked: LinkedProgram,
+    /// Instructions that CO-RE has made unusable.
+    pub(super) poisons: Vec<Poison>,
 }
 
 /// The programs that `options` name, or those that load by default, in the order of the object.
@@ -56,7 +58,8 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
 /// The chosen programs with their subprograms appended and references resolved.
 pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen<'a>>> {
     let link = |program: &'a ProgramSpec| {
-        Ok(Chosen { spec: program, linked: onebpf_object::link(spec, &program.name)? })
+        let linked = onebpf_object::link(spec, &program.name)?;
+        Ok(Chosen { spec: program, linked, poisons: Vec::new() })
     };
     select(spec, options)?.into_iter().map(link).collect()
 }
@@ -101,7 +104,7 @@ fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
 }
 
 fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
-    let Chosen { spec: program, linked } = chosen;
+    let Chosen { spec: program, linked, poisons } = chosen;
     let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
     let (kind, attach_type) =
         typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
@@ -128,6 +131,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         kernel_version,
         insns: Arc::from(insns),
         patches,
+        poisons: poisons.clone(),
         btf,
         func_info: Arc::from(linked.func_info.as_slice()),
         line_info: Arc::from(linked.line_info.as_slice()),
@@ -188,16 +192,13 @@ fn untyped(program: &ProgramSpec, place: &Place) -> Error {
 
 /// Refuses what needs the running kernel to be worked out: that is not built in yet.
 fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
-    let Chosen { spec: program, linked } = chosen;
+    let Chosen { spec: program, linked, .. } = chosen;
     let refuse = |what: String| {
         let text = format!("program `{}` {what}, and that is not built in yet", program.name);
         Err(Error::new(Code::Unrelocated, text)
             .at(place)
             .hint("load the other programs with `--program NAME`"))
     };
-    if !linked.core.is_empty() {
-        return refuse(format!("needs {} CO-RE relocations against the kernel's BTF", linked.core.len()));
-    }
     for reference in linked.refs.iter().map(|(_, target)| target) {
         match reference {
             Ref::Kfunc(name) => return refuse(format!("calls the kernel function `{name}`")),

@@ -3,7 +3,7 @@
 use super::convert::Conversion;
 use crate::layout::TypeLayout;
 use onebpf_btf::{FuncInfo, LineInfo};
-use onebpf_object::{FuncId, MapType, Place, insn::Insn};
+use onebpf_object::{FuncId, MapType, Place, Poison, insn::Insn};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
@@ -406,6 +406,9 @@ pub struct LoadProgram {
     pub insns: Arc<[Insn]>,
     /// What is known only when earlier steps have run.
     pub patches: Vec<Patch>,
+    /// Instructions that CO-RE has made unusable, for the verifier refuses them where they are reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub poisons: Vec<Poison>,
     /// BTF that the infos speak of.
     pub btf: Option<Slot<object::Btf>>,
     /// Function types.
