@@ -41,6 +41,9 @@ pub fn by_libbpf(path: &Path) -> Value {
 pub fn by_onebpf(onebpf: &Path, path: &Path) -> Value {
     let mut command = Command::new(onebpf);
     command.args(["load", "--json", "--pin", "/sys/fs/bpf/loaded"]).arg(path);
+    if let Some(btf) = run::kernel_btf() {
+        command.arg("--btf").arg(btf);
+    }
     let output = match command.output() {
         Ok(output) => output,
         Err(error) => return json!(error.to_string()),

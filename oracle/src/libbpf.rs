@@ -38,11 +38,13 @@ impl Object {
     /// `bpf_object__open_file`, strict about map definitions (`relaxed_maps` off). Calls no kernel.
     pub fn open(path: &Path) -> Result<Self, Errno> {
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(22))?;
+        let btf = crate::run::kernel_btf().and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
         let opts = sys::bpf_object_open_opts {
             sz: size_of::<sys::bpf_object_open_opts>() as sys::size_t,
+            btf_custom_path: btf.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()),
             ..Default::default()
         };
-        // SAFETY: both pointers outlive the call; libbpf copies what it keeps.
+        // SAFETY: all pointers outlive the call; libbpf copies what it keeps.
         let raw = unsafe { sys::bpf_object__open_file(path.as_ptr(), &raw const opts) };
         // libbpf >= 1.0 returns NULL and sets errno.
         NonNull::new(raw).map(Self).ok_or_else(last_errno)

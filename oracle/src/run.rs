@@ -26,6 +26,11 @@ const PROFILES: [&str; 2] = ["release", "debug"];
 /// Pins go to a bpffs that only this process sees, mounted over the host's.
 const PRIVATE: &str = "mount -t bpf bpf /sys/fs/bpf && exec \"$@\"";
 
+/// Kernel BTF that both sides relocate against, instead of the running kernel's: `$ORACLE_BTF`.
+pub fn kernel_btf() -> Option<PathBuf> {
+    std::env::var_os("ORACLE_BTF").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Whether this process may load: then the libbpf side relocates too.
 pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0)
@@ -72,7 +77,11 @@ fn isolated(exe: &Path, verb: &str, object: &Path) -> Command {
 pub fn onebpf(onebpf: &Path, verb: &str, object: &Path, more: &[&str]) -> Result<Value, String> {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", PATIENCE]);
-    json(command.arg(onebpf).arg(verb).arg("--json").args(more).arg(object))
+    command.arg(onebpf).arg(verb).arg("--json").args(more);
+    if let Some(btf) = kernel_btf().filter(|_| verb == "relocate") {
+        command.arg("--btf").arg(btf);
+    }
+    json(command.arg(object))
 }
 
 /// The onebpf command: `$ONEBPF`, or the newest of those in the target directory that this binary stands in.

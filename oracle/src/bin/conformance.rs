@@ -18,8 +18,9 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--b
   --big-endian    compile for the other byte order
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
-  --load          load each object without CO-RE on both sides, and ask the kernel what it holds then
-  --json FILE     write the report there as well";
+  --load          load each object on both sides, and ask the kernel what it holds then
+  --json FILE     write the report there as well
+  $ORACLE_BTF     kernel BTF for CO-RE on both sides (default: the running kernel's)";
 
 /// Differences that are understood and not errors of onebpf.
 const ALLOWED: &str = include_str!("../../allowed.txt");

@@ -1,0 +1,132 @@
+//! CO-RE on compiled objects: against their own types, and against damaged ones.
+
+use onebpf_btf::{Btf, CoreReloKind, Matcher};
+use onebpf_object::insn::INSN_SIZE;
+use onebpf_object::{
+    CODES, LinkedProgram, POISON_HELPER, ParseOptions, Spec, link, parse, relocate_core, resolve_core,
+};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const OBJECTS: [&str; 2] = ["core_records.o", "core_records.eb.o"];
+
+fn object(name: &str) -> Spec {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/obj").join(name);
+    parse(&std::fs::read(path).unwrap(), &ParseOptions { name: "o".into(), ..ParseOptions::default() })
+        .unwrap()
+}
+
+fn programs(spec: &Spec) -> Vec<LinkedProgram> {
+    spec.programs.keys().map(|name| link(spec, name).unwrap()).collect()
+}
+
+#[test]
+fn relocating_against_its_own_types_changes_nothing() {
+    for name in OBJECTS {
+        let spec = object(name);
+        let local = spec.btf.as_ref().unwrap();
+        let mut seen = 0;
+        for program in programs(&spec) {
+            let mut matcher = Matcher::new(local, &[local]);
+            let mut relocated = program.clone();
+            resolve_core(&spec, &[&program], &mut matcher).unwrap();
+            assert_eq!(relocate_core(&spec, &mut relocated, &mut matcher).unwrap(), []);
+            assert_eq!(relocated, program, "{name}");
+            seen += program.core.len();
+        }
+        assert_eq!(seen, 14, "{name}");
+    }
+}
+
+#[test]
+fn what_the_kernel_lacks_is_poisoned_and_named() {
+    for name in OBJECTS {
+        let spec = object(name);
+        let local = spec.btf.as_ref().unwrap();
+        let empty = onebpf_btf::Builder::new(spec.endian).build().unwrap();
+        let empty = Btf::from_vec(empty).unwrap();
+        let mut program = programs(&spec).remove(0);
+        let mut matcher = Matcher::new(local, &[&empty]);
+        let poisons = relocate_core(&spec, &mut program, &mut matcher).unwrap();
+        // Existence, sizes and ids of types are 0 then; a value or an offset nobody knows.
+        let kinds: Vec<CoreReloKind> = program
+            .core
+            .iter()
+            .filter(|relo| poisons.iter().any(|it| it.insn == relo.insn_off))
+            .map(|relo| relo.kind)
+            .collect();
+        assert_eq!(kinds.len(), 7, "{kinds:?}");
+        for poison in &poisons {
+            assert_eq!(program.insns[poison.insn as usize].imm, POISON_HELPER);
+            assert!(poison.why.starts_with("the kernel has no type `"), "{poison:?}");
+        }
+        let field = poisons.iter().find(|it| it.what == "struct task_struct.pid").unwrap();
+        assert_eq!(field.why, "the kernel has no type `struct task_struct`");
+    }
+}
+
+#[test]
+fn an_instruction_that_is_not_what_its_record_says_is_refused() {
+    let spec = object("core_records.o");
+    let local = spec.btf.as_ref().unwrap();
+    let mut program = programs(&spec).remove(0);
+    let at = program.core[0].insn_off;
+    program.insns[at as usize].imm = 4711;
+    let error = relocate_core(&spec, &mut program, &mut Matcher::new(local, &[local])).unwrap_err();
+    assert_eq!(error.code(), "E0148");
+    assert!(error.to_string().contains("struct task_struct.pid"), "{error}");
+    assert!(
+        error
+            .place()
+            .source
+            .as_ref()
+            .is_some_and(|line| line.file.ends_with("core_records.bpf.c") && line.line > 0)
+    );
+    assert_eq!(error.place().offset, Some(u64::from(at) * INSN_SIZE as u64));
+}
+
+#[test]
+fn damaged_types_do_no_harm() {
+    const ROUNDS: u32 = 4000;
+    let mut state = 0x1234_5678_9abc_def1_u64;
+    let mut below = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % limit
+    };
+    let mut done = 0;
+    for round in 0..ROUNDS {
+        let mut spec = object(OBJECTS[round as usize % 2]);
+        let sound = spec.btf.clone().unwrap();
+        let mut damaged = || {
+            let mut bytes = sound.bytes().to_vec();
+            for _ in 0..=below(8) {
+                let at = below(bytes.len());
+                bytes[at] = below(24) as u8;
+            }
+            Btf::from_vec(bytes).ok()
+        };
+        let (Some(local), Some(target)) = (damaged(), damaged()) else { continue };
+        let start = Instant::now();
+        for mut program in programs(&spec) {
+            if round % 3 == 0 {
+                spec.btf = Some(local.clone());
+            }
+            let local = spec.btf.as_ref().unwrap();
+            let mut matcher = Matcher::new(local, &[&target]);
+            match relocate_core(&spec, &mut program, &mut matcher) {
+                Ok(_) => done += 1,
+                Err(error) => {
+                    let codes = CODES.iter().chain(onebpf_btf::CODES);
+                    assert!(codes.map(|row| row.0).any(|code| code == error.code()));
+                }
+            }
+            for relo in &program.core {
+                let _ = (matcher.explain(relo), matcher.describe(relo));
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(1), "round {round}");
+    }
+    assert!(done > ROUNDS / 4, "{done} of {ROUNDS} went through");
+}
