@@ -25,7 +25,7 @@ fn inspect_shows_types_and_code_when_asked() {
 #[test]
 fn relocate_reads_well() {
     insta::assert_snapshot!("relocate_subprograms", ok("relocate prog_subprogs.o"));
-    insta::assert_snapshot!("relocate_core", ok("relocate core_records.o"));
+    insta::assert_snapshot!("relocate_core", ok("relocate core_records.o --btf core_records.o"));
 }
 
 #[test]
@@ -139,8 +139,6 @@ fn wrong_usage_exits_with_2() {
         "inspect",
         "attach x",
         "load demo.o --on-mismatch sometimes",
-        "load demo.o --btf vmlinux",
-        "relocate demo.o --btf vmlinux",
         "load demo.o --set nothing",
         "load demo.o --jobs 0",
         "load demo.o --log-level 3",

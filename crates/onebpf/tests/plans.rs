@@ -238,6 +238,37 @@ fn later_issues_are_refused_by_name() {
     assert!(untyped.report().message.contains("`prog`"), "{untyped}");
 }
 
+#[test]
+fn core_needs_the_types_of_a_kernel_and_names_what_they_lack() {
+    let spec = spec("core_records");
+    let own = spec.btf.clone().unwrap().bytes().to_vec();
+    let kernel = FakeKernel::new().with_kernel_btf(own);
+    let facts = observe(&kernel, &spec, &options()).unwrap();
+    let load = |facts: &Facts| {
+        let steps = plan(&spec, &options(), facts).unwrap().steps;
+        steps.into_iter().find_map(|step| match step {
+            Step::LoadProgram(load) => Some(load),
+            _ => None,
+        })
+    };
+    let load_own = load(&facts).unwrap();
+    assert_eq!(load_own.poisons, []);
+
+    // Saved facts say where the types were, and that is not enough.
+    let saved = Facts::from_json(&facts.to_json()).unwrap();
+    assert_eq!(saved.types.as_ref().map(|types| &types.source), facts.types.as_ref().map(|it| &it.source));
+    assert_eq!(plan(&spec, &options(), &saved).unwrap_err().code(), "E0316");
+
+    let empty = onebpf::btf::Builder::new(spec.endian).build().unwrap();
+    let lacking = FakeKernel::new().with_kernel_btf(empty);
+    let load = load(&observe(&lacking, &spec, &options()).unwrap()).unwrap();
+    assert!(load.poisons.iter().any(|it| it.why == "the kernel has no type `struct task_struct`"));
+
+    // Nobody asks for types that no program needs.
+    let facts = observe(&kernel, &common::spec("demo"), &options()).unwrap();
+    assert_eq!((facts.types, facts.kernel_btf), (None, None));
+}
+
 fn plan_error(name: &str, options: &Options) -> onebpf::Error {
     let (kernel, spec) = (FakeKernel::new(), spec(name));
     plan(&spec, options, &observe(&kernel, &spec, options).unwrap()).unwrap_err()

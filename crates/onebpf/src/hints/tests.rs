@@ -41,6 +41,7 @@ fn program() -> LoadProgram {
         kernel_version: 0,
         insns: [].into(),
         patches: Vec::new(),
+        poisons: Vec::new(),
         btf: None,
         func_info: [].into(),
         line_info: [].into(),
