@@ -155,8 +155,8 @@ impl LoadArgs {
     }
 
     /// The options of the library.
-    pub(crate) fn options(&self) -> Outcome<Options> {
-        Ok(Options {
+    pub(crate) fn options(&self) -> Options {
+        Options {
             programs: self.program.clone(),
             sections: self.section.clone(),
             default_type: self.default_type,
@@ -184,7 +184,7 @@ impl LoadArgs {
             keep_previous: self.keep.keep_previous,
             state: self.keep.state.dir(),
             ..Options::default()
-        })
+        }
     }
 }
 

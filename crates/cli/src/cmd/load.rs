@@ -70,7 +70,7 @@ struct Timings {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    let options = args.load.options()?;
+    let options = args.load.options();
     let mut document = Document::default();
     let result = load(args, &options, &mut document.timings, out);
     let loaded = match result.and_then(|loaded| describe(&loaded, &mut document).map(|()| loaded)) {

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    let options = args.load.options()?;
+    let options = args.load.options();
     let spec = args.load.object(&args.file)?.spec;
     let about = |failure: Failure| failure.about(&args.file);
     let facts = known_facts(args, &spec, &options).map_err(about)?;

@@ -87,7 +87,7 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()
 /// stand there (libbpf's `bpf_object_load_prog()`; bpftool shows variables named `bpf_metadata_`).
 fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
     let spec = draft.spec;
-    for Chosen { spec: program, linked } in programs {
+    for Chosen { spec: program, linked, .. } in programs {
         let names =
             |map: &str| linked.refs.iter().any(|(_, to)| matches!(to, Ref::Data { map: m, .. } if m == map));
         for (held, _) in spec.maps.iter().filter(|(name, map)| map.read_only && !names(name)) {

@@ -68,7 +68,7 @@ struct Program {
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    let options = args.load.options()?;
+    let options = args.load.options();
     let before = args.compare.as_deref().map(compare::read).transpose()?;
     let mut objects = verify_all(args, &options)?;
     for object in &mut objects {
