@@ -18,6 +18,16 @@ fn inspect_reads_well() {
 }
 
 #[test]
+fn inspect_counts_initial_entries() {
+    let text = ok("inspect btf_entries.o");
+    assert!(text.contains("3 initial") && text.contains("1 initial"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&ok("inspect --json btf_entries.o")).expect("JSON");
+    let counts: Vec<_> =
+        json["maps"].as_array().expect("maps").iter().map(|map| map["entries"].as_u64()).collect();
+    assert_eq!(counts, [2, 3, 3, 1, 3, 2, 1, 1, 0].map(Some));
+}
+
+#[test]
 fn inspect_shows_types_and_code_when_asked() {
     insta::assert_snapshot!("inspect_verbose", ok("inspect -v btf_pinned.o"));
 }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use onebpf_object::{
-    Contents, Dialect, ExternKind, Layout, MapSpec, ParseOptions, Pinning, Slot, SlotTarget, Spec, parse,
+    Contents, Dialect, Entry, ExternKind, Layout, MapSpec, ParseOptions, Pinning, Slot, SlotTarget, Spec,
+    parse,
 };
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/obj");
@@ -87,6 +88,31 @@ const MAPS: &[(&str, &[&str])] = &[
             "half btf-values hash 4:u32 8:u64 12 flags=0x1",
             "outer btf-values array_of_maps 4:int 4 2 (outer.inner btf-values array 4:u32 8:u64 4)",
             "types_only btf array 4:u32 8:u64 3",
+        ],
+    ),
+    (
+        "btf_entries",
+        &[
+            "limits btf array 4:u32 16:limit 4 \
+             {00000000:e8030000000000000a00000000000000 02000000:b80b0000000000001e00000000000000}",
+            "seeds btf percpu_array 4 4:u32 3 {00000000:07000000 01000000:08000000 02000000:09000000}",
+            "ports btf hash 2:u16 16:limit 8 {5000:64000000000000000100000000000000 \
+             bb01:c8000000000000000200000000000000 0000:00000000000000000000000000000000}",
+            "counts btf percpu_hash 4:u32 4:u32 2 {05000000:32000000}",
+            "recent btf lru_hash 1:u8 1:u8 64 {01:02 03:04 05:06}",
+            "routes btf lpm_trie 8:prefix 4:u32 8 flags=0x1 {080000000a000000:01000000 10000000c0a80000:02000000}",
+            "ways btf devmap 4 4:u32 4 {02000000:01000000}",
+            "cpus btf cpumap 4 4:u32 1 {00000000:c0000000}",
+            "unlisted btf hash 1:u8 1:u8 8",
+        ],
+    ),
+    (
+        "values_entries",
+        &[
+            "limits btf-values array 4:int 16:limit 4 {01000000:d0070000000000001400000000000000}",
+            "totals btf-values percpu_array 4:u32 8:u64 2 {00000000:0500000000000000 01000000:0600000000000000}",
+            "bytes btf-values array 4:int 1:u8 2 {00000000:01 01000000:02}",
+            "ports btf-values hash 4:u32 8:u64 2 {50000000:0100000000000000 bb010000:0200000000000000}",
         ],
     ),
     (
@@ -339,6 +365,12 @@ fn render_map(spec: &Spec, map: &MapSpec) -> String {
                 SlotTarget::Program(name) => format!("{}={name}()", slot.index),
             };
             more(true, format!("[{}]", slots.iter().map(slot).collect::<Vec<_>>().join(" ")));
+        }
+        Contents::Entries(entries) => {
+            let hex =
+                |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+            let entry = |entry: &Entry| format!("{}:{}", hex(&entry.key), hex(&entry.value));
+            more(true, format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" ")));
         }
     }
     more(map.read_only, "frozen".to_owned());

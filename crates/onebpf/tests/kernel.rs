@@ -3,9 +3,9 @@
 mod common;
 
 use common::{in_private, loadable, open_fds, options, spec, sweep, tree, valid_fixtures};
-use onebpf::object::{Contents, SlotTarget};
+use onebpf::object::{Contents, Pinning, SlotTarget};
 use onebpf::sys::{Errno, ProgRun};
-use onebpf::{Counting, Kernel, Linux, Loaded, Map, Options, Spec, load_spec};
+use onebpf::{Counting, Kernel, Linux, Loaded, Map, Mismatch, Options, Spec, load_spec};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -241,5 +241,57 @@ fn keys_are_walked_while_they_are_deleted() {
         assert_eq!(seen, info.max_entries.min(100));
         assert_eq!(map.keys().unwrap(), Vec::<Vec<u8>>::new());
         assert_eq!(map.lookup(&[0; 3]).unwrap_err().code(), "E0409");
+    });
+}
+
+/// onebpf's own form: `values[]` and `entries[]` with an initialiser.
+#[test]
+fn declared_entries_are_written_to_new_maps() {
+    in_private("declared_entries_are_written_to_new_maps", || {
+        let mut spec = spec("btf_entries");
+        spec.maps["ports"].pinning = Pinning::ByName;
+        let loaded = load(&spec);
+        let number = |n: u32| n.to_ne_bytes().to_vec();
+        let limit = |rate: u64, burst: u64| [rate.to_le_bytes(), burst.to_le_bytes()].concat();
+        let held = |map: &str, key: &[u8]| loaded.maps[map].lookup(key).unwrap();
+
+        let limits: Vec<_> = (0..4).map(|n| held("limits", &number(n)).unwrap()).collect();
+        assert_eq!(limits, [limit(1000, 10), limit(0, 0), limit(3000, 30), limit(0, 0)]);
+        assert_eq!(held("ports", &443u16.to_ne_bytes()), Some(limit(200, 2)));
+        assert_eq!(held("ports", &[0, 0]), Some(limit(0, 0)));
+        assert_eq!(held("recent", &[3]), Some(vec![4]));
+        // 10.1.2.3/32 is within 10.0.0.0/8.
+        assert_eq!(held("routes", &[32, 0, 0, 0, 10, 1, 2, 3]), Some(number(1)));
+        assert_eq!((held("ways", &number(0)), held("ways", &number(2))), (None, Some(number(1))));
+        assert_eq!(held("cpus", &number(0)), Some(number(192)));
+        assert_eq!(loaded.maps["unlisted"].keys().unwrap().len(), 0);
+
+        let cpus = linux().host().unwrap().possible_cpus as usize;
+        let on_each = |n: u64| n.to_le_bytes().repeat(cpus);
+        assert_eq!(held("seeds", &number(2)), Some(on_each(9)));
+        assert_eq!(held("counts", &number(5)), Some(on_each(50)));
+
+        // A program sees them too.
+        let run = loaded.programs["police"].run(ProgRun { data_in: &[0; 64], ..ProgRun::default() });
+        assert_eq!(run.unwrap().retval, 2);
+
+        // A reused map keeps what it has.
+        loaded.maps["ports"].update(&443u16.to_ne_bytes(), &limit(7, 7), 0).unwrap();
+        loaded.maps["ports"].delete(&80u16.to_ne_bytes()).unwrap();
+        drop(loaded);
+        let again = load(&spec);
+        assert!(again.maps["ports"].reused());
+        assert_eq!(again.maps["ports"].lookup(&443u16.to_ne_bytes()).unwrap(), Some(limit(7, 7)));
+        assert_eq!(again.maps["ports"].lookup(&80u16.to_ne_bytes()).unwrap(), None);
+
+        // Entries that come from the map it replaces leave no room for others.
+        let mut wider = spec.clone();
+        wider.maps["ports"].max_entries = 16;
+        let mut migrate = options();
+        migrate.pins.on_mismatch = Mismatch::Migrate;
+        let moved = load_spec(&linux(), &wider, &migrate).unwrap();
+        assert_eq!(moved.maps["ports"].info().unwrap().max_entries, 16);
+        assert_eq!(moved.maps["ports"].lookup(&443u16.to_ne_bytes()).unwrap(), Some(limit(7, 7)));
+        assert_eq!(moved.maps["ports"].lookup(&80u16.to_ne_bytes()).unwrap(), None);
     });
 }

@@ -273,3 +273,22 @@ fn plan_error(name: &str, options: &Options) -> onebpf::Error {
     let (kernel, spec) = (FakeKernel::new(), spec(name));
     plan(&spec, options, &observe(&kernel, &spec, options).unwrap()).unwrap_err()
 }
+
+#[test]
+fn edits_that_leave_no_room_for_declared_entries_are_found() {
+    type Edit = fn(&mut onebpf::Spec);
+    let edits: [(&str, Edit); 3] = [
+        ("beyond its 2 entries", |spec| spec.maps["limits"].max_entries = 2),
+        ("max_entries is 1", |spec| spec.maps["ports"].max_entries = 1),
+        ("4 + 4 bytes, where its keys and values have 4 + 8", |spec| spec.maps["ways"].value.size = 8),
+    ];
+    for (said, edit) in edits {
+        let kernel = FakeKernel::new();
+        let mut spec = spec("btf_entries");
+        edit(&mut spec);
+        let facts = observe(&kernel, &spec, &options()).unwrap();
+        let error = plan(&spec, &options(), &facts).unwrap_err();
+        assert_eq!(error.code(), "E0310");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}

@@ -28,6 +28,7 @@ impl MapType {
     pub const ARRAY_OF_MAPS: Self = Self(12);
     pub const HASH_OF_MAPS: Self = Self(13);
     pub const DEVMAP: Self = Self(14);
+    pub const CPUMAP: Self = Self(16);
     pub const DEVMAP_HASH: Self = Self(25);
     pub const STRUCT_OPS: Self = Self(26);
     pub const RINGBUF: Self = Self(27);
@@ -47,6 +48,11 @@ impl MapType {
     /// Whether each CPU has values of its own.
     pub fn is_per_cpu(self) -> bool {
         [Self::PERCPU_HASH, Self::PERCPU_ARRAY, Self::LRU_PERCPU_HASH].contains(&self)
+    }
+
+    /// Whether it holds plain values under an index.
+    pub fn is_plain_array(self) -> bool {
+        [Self::ARRAY, Self::PERCPU_ARRAY, Self::DEVMAP, Self::CPUMAP].contains(&self)
     }
 
     /// Whether it holds maps.

@@ -147,6 +147,17 @@ pub enum Contents {
     Data(Vec<u8>),
     /// Maps or programs in slots; a NULL slot is not listed.
     Slots(Vec<Slot>),
+    /// Plain entries, each key once.
+    Entries(Vec<Entry>),
+}
+
+/// One initial entry of a map that holds plain values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key, as many bytes as the map's keys have; an index is in the byte order of the object.
+    pub key: Vec<u8>,
+    /// Its value; in maps with values for each CPU, that of every CPU.
+    pub value: Vec<u8>,
 }
 
 /// One slot of a program array or a map of maps.

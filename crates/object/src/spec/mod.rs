@@ -8,7 +8,7 @@ mod text;
 mod variable;
 
 pub use kinds::{AttachType, MapType, ProgramType};
-pub use map::{Contents, Dialect, Layout, MapSpec, Pinning, Slot, SlotTarget};
+pub use map::{Contents, Dialect, Entry, Layout, MapSpec, Pinning, Slot, SlotTarget};
 pub use program::{FuncId, Function, Linkage, ProgramSpec, Ref};
 pub use variable::{Extern, ExternKind, Variable};
 

@@ -325,7 +325,7 @@ pub(super) fn object_name(name: &str) -> String {
     name.chars().take(OBJ_NAME_MAX).map(legal).collect()
 }
 
-/// Writes a data map's first value, and freezes it if it is read-only.
+/// Writes what a map holds at first, and freezes it if it is read-only.
 fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
     if let Contents::Data(data) = &map.contents {
         let size = map.value.size as usize;
@@ -340,6 +340,9 @@ fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Ma
             let (name, key) = (name.to_owned(), vec![0; map.key.size as usize]);
             draft.push(Step::Write { map: slot, name, key, value: Arc::from(value) });
         }
+    }
+    if let Contents::Entries(entries) = &map.contents {
+        super::entries::write(draft, name, map, slot, entries)?;
     }
     if map.read_only && draft.has(Feature::MapFreeze) {
         draft.push(Step::Freeze { map: slot, name: name.to_owned() });

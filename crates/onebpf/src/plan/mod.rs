@@ -9,6 +9,7 @@ mod compare;
 mod convert;
 mod core;
 mod draft;
+mod entries;
 mod maps;
 mod pins;
 mod programs;

@@ -44,6 +44,8 @@ struct Map<'a> {
     inner_idx: Option<i32>,
     read_only: bool,
     autocreate: bool,
+    /// How many initial entries it has.
+    entries: usize,
 }
 
 #[derive(Serialize)]
@@ -136,6 +138,7 @@ impl<'a> From<&'a MapSpec> for Map<'a> {
             inner_idx: map.inner_idx,
             read_only: map.read_only,
             autocreate: map.autocreate,
+            entries: if let Contents::Entries(entries) = &map.contents { entries.len() } else { 0 },
         }
     }
 }

@@ -87,9 +87,15 @@ fn notes(map: &MapSpec) -> String {
         map.id.filter(|id| *id != 0).map(|id| format!("id {id}")),
         map.inner_id.filter(|id| *id != 0).map(|id| format!("holds id {id}")),
         map.inner_idx.filter(|index| *index != 0).map(|index| format!("slot {index}")),
+        initial(&map.contents),
         (!map.autocreate).then(|| "not created".to_owned()),
     ];
     notes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn initial(contents: &Contents) -> Option<String> {
+    let Contents::Entries(entries) = contents else { return None };
+    Some(format!("{} initial", entries.len()))
 }
 
 fn dialect(map: &MapSpec) -> String {

@@ -10,7 +10,8 @@
 //! | `struct inner *value[]` = `{ &map1, NULL, &map2 }` | slots by address; the template is the first slot's map |
 //!
 //! In a program array, `value[]` and `values[]` are slots. In every other map `value` is a pointer to the value's type,
-//! whatever the members of that type are called: a struct is a map's definition only in a map that holds maps.
+//! whatever the members of that type are called: a struct is a map's definition only in a map that holds maps. An array of
+//! values instead of pointers lists what the map holds at first ([`entries`](super::entries)).
 
 use super::{Definition, Form, MAX_MEMBERS, Reading};
 use crate::error::MapFault;
@@ -65,10 +66,14 @@ impl Reading<'_> {
         warnings: &mut Vec<Warning>,
     ) -> Result<()> {
         let holds_maps = definition.kind.holds_maps();
-        if !holds_maps && definition.kind != MapType::PROG_ARRAY {
+        let plain = !holds_maps && definition.kind != MapType::PROG_ARRAY;
+        let (value, elem) = (elem, self.btf.strip(elem)?);
+        if plain && !matches!(elem.def, Def::Ptr(_)) {
+            return self.values_by_index(member, value, count, definition);
+        }
+        if plain {
             return Err(self.slot_fault("has slots, but it holds neither maps nor programs"));
         }
-        let elem = self.btf.strip(elem)?;
         let Def::Ptr(to) = elem.def else {
             return Err(
                 self.member(member, format!("is an array of {}, where slots are pointers", elem.kind))
@@ -160,9 +165,5 @@ impl Reading<'_> {
 
     fn inner_fault(&self, what: &str) -> Error {
         self.fault(MapFault::Inner { map: self.name.clone(), what: what.to_owned() })
-    }
-
-    fn slot_fault(&self, what: &str) -> Error {
-        self.fault(MapFault::Slot { map: self.name.clone(), what: what.to_owned() })
     }
 }

@@ -1,10 +1,11 @@
 //! What the struct of a `.maps` variable says: the members that both BTF forms share.
 //!
 //! A number is said by a type or by the variable's data ([`number`]); a type is what a pointer points to; inner maps and
-//! slots have forms of their own ([`inner`]). Each member is read by its own type, so that one definition may hold
+//! slots have forms of their own ([`inner`]), and so have initial entries ([`entries`]). Each member is read by its own type, so that one definition may hold
 //! members of both forms. libbpf: `parse_btf_map_def`; its rules about the order of members only restrict, and are not
 //! copied.
 
+mod entries;
 mod inner;
 mod number;
 
@@ -104,8 +105,9 @@ fn read_variable(
     let (name, base) = (var.name.to_owned(), Some(var.offset));
     let reading = Reading { input, btf, name, base, nested: false, place: place.btf(ty.id), dialect };
     let definition = reading.read(members, warnings)?;
+    let contents = reading.initial(&definition, var.offset, var.size, u64::from(size))?;
     let pointers = reading.pointers(&definition, var)?;
-    let spec = reading.spec(definition);
+    let spec = MapSpec { contents, ..reading.spec(definition) };
     Ok(Declared { spec, section: input.section.index, offset: var.offset, pointers })
 }
 
@@ -138,6 +140,8 @@ struct Definition {
     template: Option<u64>,
     /// Offsets in the struct of slots.
     slots: Option<Range<u64>>,
+    /// Initial entries.
+    listed: Option<entries::Listed>,
 }
 
 /// What is said of keys or of values.
@@ -191,6 +195,7 @@ impl Reading<'_> {
             "value_size" => self.size(member, "value", &mut definition.value)?,
             "key" => self.pointee(member, "key", &mut definition.key)?,
             "value" | "values" => self.value(member, definition, warnings)?,
+            "entries" => self.entries_by_key(member, definition)?,
             name => {
                 let (map, member) = (self.name.clone(), name.to_owned());
                 let fault = MapFault::UnknownMember { map, member };
