@@ -105,7 +105,7 @@ impl Report {
             ("  relocation compared", count(&|it| plain(it) && it.relocate.is_some())),
             ("  relocation equal", count(&|it| plain(it) && equal(it))),
             ("  programs compared", programs(&|it| plain(it) && it.relocate.is_some())),
-            ("with CO-RE (not applied) or kfuncs", count(&|it| opened(it) && it.depends_on_kernel)),
+            ("with CO-RE or kfuncs", count(&|it| opened(it) && it.depends_on_kernel)),
             ("  relocation compared", count(&|it| it.depends_on_kernel && it.relocate.is_some())),
             ("  relocation equal", count(&|it| it.depends_on_kernel && equal(it))),
             ("  programs compared", programs(&|it| it.depends_on_kernel && it.relocate.is_some())),
