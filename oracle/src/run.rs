@@ -23,8 +23,8 @@ const PATIENCE: &str = "60";
 /// Cargo's directories for binaries.
 const PROFILES: [&str; 2] = ["release", "debug"];
 
-/// Pins go to a bpffs that only this process sees, mounted over the host's.
-const PRIVATE: &str = "mount -t bpf bpf /sys/fs/bpf && exec \"$@\"";
+/// Pins go to a bpffs, and journals to a /run, that only this process sees, mounted over the host's.
+const PRIVATE: &str = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /run && exec \"$@\"";
 
 /// Kernel BTF that both sides relocate against, instead of the running kernel's: `$ORACLE_BTF`.
 pub fn kernel_btf() -> Option<PathBuf> {
