@@ -107,7 +107,9 @@ fn every_code_is_triggered() {
         assert!(error.to_string().contains(text), "`{error}` does not say `{text}`");
         assert!(!error.to_string().contains('\n'));
     }
-    for (code, title) in CODES {
+    // Those of CO-RE: core.rs.
+    let elsewhere = ["E0215", "E0216"];
+    for (code, title) in CODES.iter().filter(|(code, _)| !elsewhere.contains(code)) {
         assert!(cases.iter().any(|case| case.1 == *code), "{code} ({title}) is not triggered");
     }
 }

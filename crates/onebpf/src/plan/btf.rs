@@ -17,11 +17,12 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     let Some(btf) = &draft.spec.btf else { return Ok(()) };
     let mut builder = Builder::from_btf(btf)?;
     let layout = Layout::of(draft.spec, &builder);
+    // First: fixing the sections sorts what this moves.
+    fix_externs(&mut builder, &|name| kconfig_offset(draft.spec, name))?;
     fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| {
         layout.symbol(section, name)
     })?;
     fix_functions(&mut builder, &|name| is_hidden(draft.spec, name));
-    fix_externs(&mut builder, &|name| kconfig_offset(draft.spec, name))?;
     let features = features(draft, &builder);
     let fixed = Btf::from_vec(builder.build()?)?;
     let fitted = downgrade(&fixed, &features)?;
