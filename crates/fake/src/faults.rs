@@ -1,12 +1,7 @@
 //! Any kernel, with one call that fails.
 
-use onebpf_sys::{
-    BtfInfo, BtfLoad, Errno, Error, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo, ProgLoad,
-    ProgRun, ProgRunResult, RenameMode, Result, RouteReply,
-};
+use onebpf_sys::{Errno, Error, Hook, Kernel, Op, Result};
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Passes every call on to another kernel, fake or real, except one: the n-th fails without being made.
@@ -101,7 +96,7 @@ impl Faulty {
     }
 
     /// Notes a call; its turn to fail?
-    fn pass(&self, op: Op) -> Result<&dyn Kernel> {
+    fn pass(&self, op: Op) -> Result<()> {
         let counts = (self.counts)(op);
         let mut log = self.log();
         log.ops.push(op);
@@ -116,7 +111,7 @@ impl Faulty {
                 }
             }
         }
-        Ok(&*self.inner)
+        Ok(())
     }
 }
 
@@ -129,122 +124,9 @@ impl fmt::Debug for Faulty {
     }
 }
 
-impl Kernel for Faulty {
-    fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd> {
-        self.pass(Op::MapCreate)?.map_create(attr)
-    }
-    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<()> {
-        self.pass(Op::MapLookup)?.map_lookup(map, key, value, flags)
-    }
-    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
-        self.pass(Op::MapUpdate)?.map_update(map, key, value, flags)
-    }
-    fn map_update_object(
-        &self,
-        map: BorrowedFd<'_>,
-        key: &[u8],
-        object: BorrowedFd<'_>,
-        flags: u64,
-    ) -> Result<()> {
-        self.pass(Op::MapUpdate)?.map_update_object(map, key, object, flags)
-    }
-    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<()> {
-        self.pass(Op::MapDelete)?.map_delete(map, key)
-    }
-    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool> {
-        self.pass(Op::MapNextKey)?.map_next_key(map, key, next)
-    }
-    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()> {
-        self.pass(Op::MapFreeze)?.map_freeze(map)
-    }
-    fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
-        self.pass(Op::BtfLoad)?.btf_load(attr)
-    }
-    fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
-        self.pass(Op::ProgLoad)?.prog_load(attr)
-    }
-    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
-        self.pass(Op::ProgBindMap)?.prog_bind_map(prog, map)
-    }
-    fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
-        self.pass(Op::ProgRun)?.prog_run(prog, run)
-    }
-    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo> {
-        self.pass(Op::MapInfo)?.map_info(map)
-    }
-    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo> {
-        self.pass(Op::ProgInfo)?.prog_info(prog)
-    }
-    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {
-        self.pass(Op::BtfInfo)?.btf_info(btf)
-    }
-    fn next_id(&self, kind: ObjectKind, after: u32) -> Result<Option<u32>> {
-        self.pass(Op::NextId)?.next_id(kind, after)
-    }
-    fn open_id(&self, kind: ObjectKind, id: u32) -> Result<OwnedFd> {
-        self.pass(Op::OpenId)?.open_id(kind, id)
-    }
-    fn pin(&self, object: BorrowedFd<'_>, path: &Path) -> Result<()> {
-        self.pass(Op::Pin)?.pin(object, path)
-    }
-    fn open_pin(&self, path: &Path) -> Result<OwnedFd> {
-        self.pass(Op::OpenPin)?.open_pin(path)
-    }
-    fn fd_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>> {
-        self.pass(Op::FdKind)?.fd_kind(fd)
-    }
-    fn duplicate(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-        self.pass(Op::Duplicate)?.duplicate(fd)
-    }
-    fn unlink(&self, path: &Path) -> Result<()> {
-        self.pass(Op::Unlink)?.unlink(path)
-    }
-    fn mkdir(&self, path: &Path) -> Result<()> {
-        self.pass(Op::Mkdir)?.mkdir(path)
-    }
-    fn rmdir(&self, path: &Path) -> Result<()> {
-        self.pass(Op::Rmdir)?.rmdir(path)
-    }
-    fn list_dir(&self, path: &Path) -> Result<Vec<PathBuf>> {
-        self.pass(Op::ListDir)?.list_dir(path)
-    }
-    fn rename(&self, from: &Path, to: &Path, mode: RenameMode) -> Result<()> {
-        self.pass(Op::Rename)?.rename(from, to, mode)
-    }
-    fn link(&self, from: &Path, to: &Path) -> Result<()> {
-        self.pass(Op::HardLink)?.link(from, to)
-    }
-    fn symlink(&self, target: &Path, path: &Path) -> Result<()> {
-        self.pass(Op::Symlink)?.symlink(target, path)
-    }
-    fn read_link(&self, path: &Path) -> Result<PathBuf> {
-        self.pass(Op::ReadLink)?.read_link(path)
-    }
-    fn mount_bpffs(&self, path: &Path) -> Result<()> {
-        self.pass(Op::MountBpffs)?.mount_bpffs(path)
-    }
-    fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        self.pass(Op::ReadFile)?.read_file(path)
-    }
-    fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
-        self.pass(Op::WriteFile)?.write_file(path, data)
-    }
-    fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
-        self.pass(Op::LockFile)?.lock_file(path)
-    }
-    fn is_bpffs(&self, path: &Path) -> Result<bool> {
-        self.pass(Op::IsBpffs)?.is_bpffs(path)
-    }
-    fn route(&self, request: &[u8]) -> Result<RouteReply> {
-        self.pass(Op::Route)?.route(request)
-    }
-    fn lift_memlock(&self) -> Result<()> {
-        self.pass(Op::Memlock)?.lift_memlock()
-    }
-    fn host(&self) -> Result<Host> {
-        self.pass(Op::HostRead)?.host()
-    }
-    fn kernel_btf(&self) -> Result<Option<Arc<dyn AsRef<[u8]> + Send + Sync>>> {
-        self.pass(Op::HostRead)?.kernel_btf()
+impl Hook for Faulty {
+    fn around<T: 'static>(&self, op: Op, call: impl FnOnce(&dyn Kernel) -> Result<T>) -> Result<T> {
+        self.pass(op)?;
+        call(&*self.inner)
     }
 }

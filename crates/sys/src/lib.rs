@@ -22,6 +22,7 @@
 
 mod error;
 mod features;
+mod hook;
 mod kernel;
 #[allow(unsafe_code)]
 mod linux;
@@ -31,6 +32,7 @@ mod uapi;
 
 pub use error::{Errno, Error, Op, Result};
 pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, probe_all};
+pub use hook::Hook;
 pub use kernel::Kernel;
 pub use linux::{Linux, enter_netns};
 pub use types::*;
