@@ -18,7 +18,7 @@ use crate::transaction::Running;
 use crate::{Map, Program};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
-use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate};
+use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate, ObjectKind};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -101,6 +101,11 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Step::LoadBtf { out, data, optional } => self.load_btf(*out, data, *optional),
+            Step::OpenBtf { out, name, id } => {
+                let fd = self.kernel.open_id(ObjectKind::Btf, *id).map_err(|e| refused::module(name, e))?;
+                self.fds.insert(out.number(), fd);
+                Ok(())
+            }
             Step::OpenPin { out, path, expect, id, .. } => self.open_pin(*out, path, expect, *id),
             Step::CreateMap(map) => self.create_map(map),
             Step::Write { map, name, key, value } => {
@@ -226,7 +231,13 @@ impl<'a> Run<'a> {
         let btf = |program: &LoadProgram| Some(self.fds.get(&program.btf?.number())?.as_fd());
         let tasks: Vec<program::Task<'_>> = programs
             .iter()
-            .map(|program| Ok(program::Task { program, insns: self.insns(program)?, btf: btf(program) }))
+            .map(|program| {
+                let attach_btf = program.attach.as_ref().and_then(|attach| attach.module);
+                let attach_btf = attach_btf.map(|slot| self.fd(slot)).transpose()?;
+                let modules = program.modules.iter().map(|slot| self.fd(*slot)).collect::<Result<_>>()?;
+                let (insns, btf) = (self.insns(program)?, btf(program));
+                Ok(program::Task { program, insns, btf, attach_btf, modules })
+            })
             .collect::<Result<_>>()?;
         let loaded = program::load_all(&**self.kernel, self.plan, &tasks, jobs)?;
         for (program, loaded) in programs.iter().zip(loaded) {
@@ -240,15 +251,17 @@ impl<'a> Run<'a> {
         use std::os::fd::AsRawFd;
         let mut insns = program.insns.to_vec();
         for patch in &program.patches {
-            let plan::Operand::MapFd(map) = patch.operand;
-            let fd = self.fd(map)?;
-            let insn = insns.get_mut(patch.insn as usize);
+            let (at, fd) = match patch.operand {
+                plan::Operand::MapFd(map) => (patch.insn, self.fd(map)?),
+                plan::Operand::BtfFd(btf) => (patch.insn.saturating_add(1), self.fd(btf)?),
+            };
+            let insn = insns.get_mut(at as usize);
             insn.ok_or_else(|| broken("a patch lies outside its program"))?.imm = fd.as_raw_fd();
         }
         Ok(onebpf_object::insn::encode(&insns, onebpf_btf::Endian::native()))
     }
 
-    fn fd(&self, slot: Slot<object::Map>) -> Result<BorrowedFd<'_>> {
+    fn fd<T>(&self, slot: Slot<T>) -> Result<BorrowedFd<'_>> {
         let fd = self.fds.get(&slot.number());
         fd.map(AsFd::as_fd).ok_or_else(|| broken(&format!("nothing fills slot {slot}")))
     }

@@ -1,7 +1,7 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
-use crate::kernel_types::KernelTypes;
+use crate::kernel_types::{KernelName, KernelTypes, Named};
 use crate::layout::TypeLayout;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,9 @@ pub struct Facts {
     /// The types that CO-RE relocates against; `None`: no program needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<KernelTypes>,
+    /// The types of the kernel that runs, for what the object names of it; `None`: it names nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<KernelTypes>,
     /// What is at the paths that a load would pin to or reuse.
     #[serde(default)]
     pub pins: BTreeMap<PathBuf, Pinned>,
@@ -32,18 +35,9 @@ pub struct Facts {
     /// What iproute2's layout depends on; `None`: no map needs it.
     #[serde(default)]
     pub iproute2: Option<Iproute2Facts>,
-    /// Kernel BTF ids that programs attach to; `None`: the kernel has no such type.
+    /// Types and functions of the running kernel that the object names; `None`: it has no such.
     #[serde(default)]
-    pub targets: Vec<(BtfTarget, Option<u32>)>,
-}
-
-/// A kernel type or function that a program attaches to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct BtfTarget {
-    /// Prefix and name as kernel BTF has it, e.g. `btf_trace_sched_switch`, `bpf_iter_task`.
-    pub name: String,
-    /// A FUNC, or else a TYPEDEF (tracepoints).
-    pub function: bool,
+    pub named: Vec<(KernelName, Option<Named>)>,
 }
 
 /// iproute2's part of a host: where its BPF filesystem is, and what its configuration says of pinning.
@@ -150,9 +144,9 @@ impl Facts {
         }
     }
 
-    /// What is known of an attach target; `None` if nobody looked.
-    pub(crate) fn target(&self, wanted: &BtfTarget) -> Option<&(BtfTarget, Option<u32>)> {
-        self.targets.iter().find(|(target, _)| target == wanted)
+    /// What is known of a name; `None` if nobody looked.
+    pub(crate) fn named(&self, wanted: &KernelName) -> Option<&(KernelName, Option<Named>)> {
+        self.named.iter().find(|(name, _)| name == wanted)
     }
 
     fn check(&self) -> Result<()> {
@@ -171,6 +165,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel_types::{Module, NameKind};
     use onebpf_sys::Support;
 
     fn facts() -> Facts {
@@ -183,7 +178,10 @@ mod tests {
             "/sys/fs/bpf/m".into(),
             Pinned::Map(Box::new(MapInfo { id: 7, ..MapInfo::default() }.into())),
         );
-        facts.targets.push((BtfTarget { name: "vfs_read".into(), function: true }, None));
+        let name = |name: &str, kind| KernelName { name: name.into(), kind, module: None };
+        facts.named.push((name("vfs_read", NameKind::Function), None));
+        let module = Some(Module { name: "nf_nat".into(), id: 7 });
+        facts.named.push((name("nat", NameKind::Struct), Some(Named { btf_id: 3, module })));
         facts
     }
 

@@ -1,8 +1,9 @@
 //! The types that CO-RE relocates against: the running kernel's, or those of a file.
 
 use crate::error::{Code, Error, Result};
-use onebpf_btf::Btf;
-use onebpf_sys::{Errno, Kernel};
+use onebpf_btf::{Btf, Kind};
+use onebpf_sys::{Errno, Kernel, ObjectKind};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,66 @@ pub struct KernelTypes {
     /// The types; `None`: there are none, or they were not saved.
     #[serde(skip)]
     pub btf: Option<Btf>,
+    /// The modules' types, on top of the kernel's; `None`: nobody looked, for all that was sought is in the kernel.
+    #[serde(skip)]
+    pub modules: Option<Vec<(Module, Btf)>>,
+}
+
+/// A type, function or variable of the running kernel that an object names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct KernelName {
+    /// As kernel BTF has it, e.g. `btf_trace_sched_switch`, `bpf_iter_task`.
+    pub name: String,
+    /// What it is.
+    pub kind: NameKind,
+    /// The only module to search (`vmlinux`: none, the kernel itself); `None`: the kernel, then each module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+}
+
+/// What a [`KernelName`] is the name of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameKind {
+    /// A FUNC.
+    Function,
+    /// A TYPEDEF: raw tracepoints.
+    Typedef,
+    /// A VAR.
+    Variable,
+    /// A STRUCT.
+    Struct,
+}
+
+impl NameKind {
+    /// BTF's word for it.
+    pub fn btf(self) -> Kind {
+        match self {
+            Self::Function => Kind::Func,
+            Self::Typedef => Kind::Typedef,
+            Self::Variable => Kind::Var,
+            Self::Struct => Kind::Struct,
+        }
+    }
+}
+
+/// Where a [`KernelName`] is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Named {
+    /// BTF type id: the kernel's, or one of the module's split BTF.
+    pub btf_id: u32,
+    /// The module whose BTF has it; `None`: the kernel itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<Module>,
+}
+
+/// A module of the running kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Id of its BTF object.
+    pub id: u32,
 }
 
 impl KernelTypes {
@@ -30,15 +91,67 @@ impl KernelTypes {
         let Some(path) = path else {
             let data =
                 kernel.kernel_btf().map_err(|e| Error::refused(Code::Observe, "the kernel's BTF", e))?;
-            return Ok(Self { source: RUNNING.into(), btf: data.map(Btf::parse).transpose()? });
+            return Ok(Self {
+                source: RUNNING.into(),
+                btf: data.map(Btf::parse).transpose()?,
+                modules: None,
+            });
         };
         let (source, data) = file(kernel, path, release)?;
         let data = match onebpf_object::btf_of_elf(&data)? {
             Some(section) => section,
             None => data,
         };
-        Ok(Self { source, btf: Some(Btf::parse(Arc::new(data))?) })
+        Ok(Self { source, btf: Some(Btf::parse(Arc::new(data))?), modules: None })
     }
+
+    /// Reads the modules' types (Linux 5.11, with `CONFIG_DEBUG_INFO_BTF_MODULES`), unless that is done. What cannot be
+    /// seen is as if it were not there: listing BTF needs CAP_SYS_ADMIN, and a module may go while it is looked at
+    /// (libbpf `load_module_btfs()`).
+    pub(crate) fn read_modules(&mut self, kernel: &dyn Kernel) {
+        let Some(base) = self.btf.as_ref().filter(|_| self.modules.is_none()) else { return };
+        let mut modules = Vec::new();
+        let mut last = 0;
+        while let Ok(Some(id)) = kernel.next_id(ObjectKind::Btf, last) {
+            if id <= last {
+                break;
+            }
+            last = id;
+            modules.extend(module(kernel, id, base));
+        }
+        self.modules = Some(modules);
+    }
+
+    /// The kernel's types, then those of each module that was read.
+    pub(crate) fn all(&self) -> Vec<&Btf> {
+        self.btf.iter().chain(self.modules.iter().flatten().map(|(_, btf)| btf)).collect()
+    }
+
+    /// Where a name is: in the kernel, or else in the first module that has it.
+    pub(crate) fn find(&self, wanted: &KernelName) -> Option<Named> {
+        let kind = wanted.kind.btf();
+        let is_wanted = |name: &str| wanted.module.as_ref().is_none_or(|only| only == name);
+        let own = self.btf.as_ref().filter(|_| is_wanted("vmlinux"));
+        if let Some(id) = own.and_then(|btf| btf.find(&wanted.name, kind)) {
+            return Some(Named { btf_id: id.0, module: None });
+        }
+        let modules = self.modules.iter().flatten().filter(|(module, _)| is_wanted(&module.name));
+        modules.into_iter().find_map(|(module, btf)| {
+            let id = btf.find_own(&wanted.name, kind)?;
+            Some(Named { btf_id: id.0, module: Some(module.clone()) })
+        })
+    }
+}
+
+/// The types of the BTF object with this id, if it is a module's.
+fn module(kernel: &dyn Kernel, id: u32, base: &Btf) -> Option<(Module, Btf)> {
+    let fd = kernel.open_id(ObjectKind::Btf, id).ok()?;
+    let info = kernel.btf_info(fd.as_fd()).ok()?;
+    if !info.kernel || info.name == "vmlinux" {
+        return None;
+    }
+    let btf = Btf::parse_split(Arc::new(info.data), base).ok()?;
+    Some((Module { name: info.name, id }, btf))
 }
 
 /// The file itself, or the one in a directory that is named after the release, in any of the usual ways.

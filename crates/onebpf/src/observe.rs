@@ -1,12 +1,12 @@
 //! Looking at a host: the only part of planning that asks anybody.
 
 use crate::error::{Code, Error, Result};
-use crate::facts::{BtfTarget, Dir, Facts, Pinned, PinnedMap};
+use crate::facts::{Dir, Facts, Pinned, PinnedMap};
 use crate::iproute2;
 use crate::kernel_types::KernelTypes;
 use crate::layout::TypeLayout;
 use crate::{Options, Spec, plan};
-use onebpf_btf::{Btf, Kind, TypeId};
+use onebpf_btf::{Btf, TypeId};
 use onebpf_object::MapType;
 use onebpf_sys::{Errno, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::BTreeMap;
@@ -37,20 +37,41 @@ pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Fa
     if facts.pins.values().any(owned) {
         facts.jit = jit(kernel);
     }
-    if plan::needs_kernel_types(spec, options)? {
-        facts.types = Some(KernelTypes::read(kernel, options.btf.as_deref(), &facts.host.release)?);
-    }
-    let targets = plan::attach_targets(spec, options)?;
-    if !targets.is_empty() {
-        // Programs attach to the kernel that runs, whatever they are relocated against.
-        let btf = match &facts.types {
-            Some(types) if options.btf.is_none() => types.btf.clone(),
-            _ => kernel_btf(kernel)?,
-        };
-        facts.kernel_btf = Some(btf.is_some());
-        facts.targets = targets.into_iter().map(|target| look_up(btf.as_ref(), target)).collect();
-    }
+    kernel_types(kernel, spec, options, &mut facts)?;
     Ok(facts)
+}
+
+/// The types that CO-RE relocates against, and what the object names of the running kernel. Modules are read only when
+/// something is not in the kernel itself, as with libbpf.
+fn kernel_types(kernel: &dyn Kernel, spec: &Spec, options: &Options, facts: &mut Facts) -> Result<()> {
+    let relocations = plan::kernel_relocations(spec, options)?;
+    let names = plan::kernel_names(spec, options)?;
+    let read = |path: Option<&Path>| KernelTypes::read(kernel, path, &facts.host.release);
+    // Programs attach to the kernel that runs, whatever they are relocated against.
+    let other = options.btf.as_deref().filter(|_| !relocations.is_empty());
+    let mut target = other.map(|path| read(Some(path))).transpose()?;
+    let on_running = other.is_none() && !relocations.is_empty();
+    if on_running || !names.is_empty() {
+        let mut running = read(None)?;
+        let lacks_type = || plan::lacks_type(spec, running.btf.as_ref(), &relocations);
+        if names.iter().any(|name| running.find(name).is_none()) || (on_running && lacks_type()) {
+            running.read_modules(kernel);
+        }
+        facts.kernel_btf = Some(running.btf.is_some());
+        facts.named = names
+            .into_iter()
+            .map(|name| {
+                let found = running.find(&name);
+                (name, found)
+            })
+            .collect();
+        if on_running {
+            target = Some(running.clone());
+        }
+        facts.running = Some(running).filter(|_| !facts.named.is_empty());
+    }
+    facts.types = target;
+    Ok(())
 }
 
 /// Looks at everything that does not depend on an object: the host, every feature, whether the kernel has BTF.
@@ -69,12 +90,6 @@ fn host(kernel: &dyn Kernel) -> Result<Host> {
 
 fn kernel_btf(kernel: &dyn Kernel) -> Result<Option<Btf>> {
     Ok(KernelTypes::read(kernel, None, "")?.btf)
-}
-
-fn look_up(btf: Option<&Btf>, target: BtfTarget) -> (BtfTarget, Option<u32>) {
-    let kind = if target.function { Kind::Func } else { Kind::Typedef };
-    let id = btf.and_then(|btf| btf.find(&target.name, kind)).map(|id| id.0);
-    (target, id)
 }
 
 fn pinned(kernel: &dyn Kernel, path: &Path) -> Pinned {

@@ -101,6 +101,14 @@ impl<'a> Matcher<'a> {
         }
     }
 
+    /// Whether a target has types that this local one may stand for, by name and kind.
+    ///
+    /// # Errors
+    /// E0204 and others for a local type that is not there or cannot be decoded.
+    pub fn has_candidates(&mut self, local: TypeId) -> Result<bool> {
+        Ok(!self.found(local)?.is_empty())
+    }
+
     /// Why a relocation finds nothing in the target, in one line: `no kernel type has the name ...`.
     pub fn explain(&mut self, relo: &CoreRelo) -> String {
         explain::missing(self, relo).unwrap_or_else(|error| error.to_string())

@@ -6,7 +6,8 @@ use crate::plan::{LoadProgram, Plan};
 use crate::program::LoadedProgram;
 use onebpf_btf::{Endian, write_records};
 use onebpf_sys::{Errno, Kernel, Log, ProgLoad};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::iter::once;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -20,6 +21,10 @@ pub(super) struct Task<'a> {
     pub(super) insns: Vec<u8>,
     /// The BTF, if there is any after all.
     pub(super) btf: Option<BorrowedFd<'a>>,
+    /// BTF of the module that it attaches to.
+    pub(super) attach_btf: Option<BorrowedFd<'a>>,
+    /// BTF of the modules that it calls.
+    pub(super) modules: Vec<BorrowedFd<'a>>,
 }
 
 /// Loads all, or reports the first error in program order.
@@ -98,6 +103,10 @@ fn submit(kernel: &dyn Kernel, task: &Task<'_>, mut log: Option<Log<'_>>) -> one
     let records = task.btf.is_some();
     let func_info = if records { write_records(&program.func_info, Endian::native()) } else { Vec::new() };
     let line_info = if records { write_records(&program.line_info, Endian::native()) } else { Vec::new() };
+    // The kernel never looks at the first: 0 is its own BTF.
+    let modules = task.modules.iter().map(AsRawFd::as_raw_fd);
+    let fd_array: Vec<i32> =
+        if task.modules.is_empty() { Vec::new() } else { once(0).chain(modules).collect() };
     let mut left = ATTEMPTS;
     loop {
         left -= 1;
@@ -113,8 +122,8 @@ fn submit(kernel: &dyn Kernel, task: &Task<'_>, mut log: Option<Log<'_>>) -> one
             func_info: &func_info,
             line_info: &line_info,
             attach_btf_id: program.attach.as_ref().map_or(0, |attach| attach.btf_id),
-            attach_btf: None,
-            fd_array: &[],
+            attach_btf: task.attach_btf,
+            fd_array: &fd_array,
             ifindex: program.device.unwrap_or_default(),
             log: log.as_mut().map(|log| Log { level: log.level, buffer: log.buffer }),
         });

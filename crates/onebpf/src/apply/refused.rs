@@ -1,6 +1,6 @@
 //! The errors of refused steps: what, where, why, and what to do.
 
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Retry};
 use crate::hints::{self, Refusal, What};
 use crate::plan::{CreateMap, LoadProgram, Plan};
 use crate::verifier;
@@ -17,6 +17,12 @@ pub(super) fn btf(error: onebpf_sys::Error, log: String, host: &Host) -> Error {
     report.log_tail = last.into_iter().collect();
     report.log = Some(log).filter(|log| !log.is_empty());
     new
+}
+
+/// The module went since the host was observed, or its BTF may not be opened.
+pub(super) fn module(name: &str, error: onebpf_sys::Error) -> Error {
+    let error = Error::refused(Code::Observe, format_args!("the BTF of module `{name}`"), error);
+    error.retry(Retry::ObserveAgain)
 }
 
 pub(super) fn map(map: &CreateMap, error: onebpf_sys::Error, host: &Host) -> Error {

@@ -47,6 +47,7 @@ fn program() -> LoadProgram {
         line_info: [].into(),
         functions: Vec::new(),
         attach: None,
+        modules: Vec::new(),
         device: None,
         log_level: 0,
         place: onebpf_object::Place::default(),

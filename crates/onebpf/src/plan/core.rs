@@ -2,32 +2,45 @@
 
 use super::programs::{Chosen, select};
 use crate::error::{Code, Error, Result};
+use crate::kernel_types::KernelTypes;
 use crate::{Facts, Options, Spec};
-use onebpf_btf::{CoreReloKind, Matcher};
-use onebpf_object::{FuncId, LinkedProgram, Place, Ref, relocate_core, resolve_core};
+use onebpf_btf::{Btf, CoreRelo, CoreReloKind, Matcher};
+use onebpf_object::{FuncId, Function, LinkedProgram, Place, Ref, relocate_core, resolve_core};
 use std::collections::HashSet;
 
-/// Whether a chosen program has a relocation that asks for a kernel's types: local type ids do not.
-pub(crate) fn needs_kernel_types(spec: &Spec, options: &Options) -> Result<bool> {
-    let asks = |function: &onebpf_object::Function| {
-        function.core.iter().any(|relo| relo.kind != CoreReloKind::TypeIdLocal)
-    };
-    if !spec.functions.iter().any(asks) {
-        return Ok(false);
+/// The relocations of the chosen programs, and of the functions that they need, which ask for a kernel's types: local type
+/// ids do not.
+pub(crate) fn kernel_relocations<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a CoreRelo>> {
+    let asks = |relo: &&CoreRelo| relo.kind != CoreReloKind::TypeIdLocal;
+    if !spec.functions.iter().any(|function| function.core.iter().any(|relo| asks(&relo))) {
+        return Ok(Vec::new());
     }
+    Ok(reached(spec, options)?.into_iter().flat_map(|function| function.core.iter().filter(asks)).collect())
+}
+
+/// The chosen programs' functions, and those that they call or hand out.
+pub(super) fn reached<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a Function>> {
     let mut seen = HashSet::new();
+    let mut found = Vec::new();
     let mut next: Vec<FuncId> = select(spec, options)?.iter().map(|program| program.function).collect();
     while let Some(id) = next.pop() {
         let Some(function) = spec.functions.get(id.0).filter(|_| seen.insert(id)) else { continue };
-        if asks(function) {
-            return Ok(true);
-        }
+        found.push(function);
         next.extend(function.refs.values().filter_map(|to| match to {
             Ref::Call(id) | Ref::Func(id) => Some(*id),
             _ => None,
         }));
     }
-    Ok(false)
+    Ok(found)
+}
+
+/// Whether one of these relocations is about a type of which the kernel itself has none of that name: then modules are
+/// searched. What is wrong with a relocation is said when it is applied.
+pub(crate) fn lacks_type(spec: &Spec, kernel: Option<&Btf>, relocations: &[&CoreRelo]) -> bool {
+    let Some((local, kernel)) = spec.btf.as_ref().zip(kernel) else { return false };
+    let targets = [kernel];
+    let mut matcher = Matcher::new(local, &targets);
+    relocations.iter().any(|relo| matcher.has_candidates(relo.type_id).is_ok_and(|has| !has))
 }
 
 /// Relocates all chosen programs together: what is found out about a type serves each of them.
@@ -36,11 +49,12 @@ pub(super) fn relocate(spec: &Spec, facts: &Facts, programs: &mut [Chosen<'_>]) 
     else {
         return Ok(());
     };
-    let types = facts.types.as_ref().and_then(|types| types.btf.as_ref());
-    if let (None, Some(program)) = (types, programs.iter().find(|it| it.linked.needs_kernel_types())) {
+    let targets = facts.types.as_ref().map(KernelTypes::all).unwrap_or_default();
+    if let (None, Some(program)) =
+        (targets.first(), programs.iter().find(|it| it.linked.needs_kernel_types()))
+    {
         return Err(no_types(spec, facts, program));
     }
-    let targets: Vec<_> = types.into_iter().collect();
     let mut matcher = Matcher::new(local, &targets);
     let linked: Vec<&LinkedProgram> = programs.iter().map(|program| &program.linked).collect();
     resolve_core(spec, &linked, &mut matcher)?;

@@ -3,7 +3,7 @@
 use super::pins::Publish;
 use super::step::object;
 use super::{CreateMap, Migration, Plan, Slot, Step};
-use crate::{Facts, Options, Spec};
+use crate::{Facts, Module, Options, Spec};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::{Feature, Support};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,8 @@ pub(super) struct Draft<'a> {
     pub(super) ids: HashMap<u32, &'a str>,
     /// Entries that new maps get from pinned ones, by map name.
     pub(super) migrations: Vec<(String, Box<Migration>)>,
+    /// Modules whose BTF is opened.
+    modules: BTreeMap<Module, Slot<object::Btf>>,
     slots: u32,
 }
 
@@ -51,6 +53,7 @@ impl<'a> Draft<'a> {
             // Of several maps with one id, iproute2 takes the first.
             ids: spec.maps.iter().rev().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
             migrations: Vec::new(),
+            modules: BTreeMap::new(),
             slots: 0,
         }
     }
@@ -63,6 +66,17 @@ impl<'a> Draft<'a> {
 
     pub(super) fn push(&mut self, step: Step) {
         self.plan.steps.push(step);
+    }
+
+    /// A module's BTF, opened by a step of its own when it is first needed.
+    pub(super) fn module(&mut self, module: &Module) -> Slot<object::Btf> {
+        if let Some(slot) = self.modules.get(module) {
+            return *slot;
+        }
+        let out = self.slot();
+        self.push(Step::OpenBtf { out, name: module.name.clone(), id: module.id });
+        self.modules.insert(module.clone(), out);
+        out
     }
 
     /// Whether to rely on `feature`: unless it is known to be missing. Relying on what nobody asked for is noted.

@@ -22,9 +22,9 @@ mod transaction;
 pub use compare::compare;
 pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};
-pub(crate) use core::needs_kernel_types;
+pub(crate) use core::{kernel_relocations, lacks_type};
 pub use maps::ring_size;
-pub(crate) use programs::{attach_targets, select};
+pub(crate) use programs::{kernel_names, select};
 pub use scope::pin_paths;
 pub(crate) use scope::{iproute2_mount, needs_iproute2};
 pub use step::{

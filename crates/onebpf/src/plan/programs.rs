@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::maps::object_name;
 use super::{Attach, LoadProgram, Operand, Patch, Step};
 use crate::error::{Code, Error, Result};
-use crate::facts::BtfTarget;
+use crate::kernel_types::{KernelName, NameKind, Named};
 use crate::{Options, Spec};
 use onebpf_object::insn::Insn;
 use onebpf_object::{AttachType, Dialect, LinkedProgram, Place, Poison, ProgramSpec, ProgramType, Ref};
@@ -64,8 +64,8 @@ pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen
     select(spec, options)?.into_iter().map(link).collect()
 }
 
-/// What in the kernel's BTF the chosen programs attach to.
-pub(crate) fn attach_targets(spec: &Spec, options: &Options) -> Result<BTreeSet<BtfTarget>> {
+/// What of the running kernel the chosen programs name.
+pub(crate) fn kernel_names(spec: &Spec, options: &Options) -> Result<BTreeSet<KernelName>> {
     Ok(select(spec, options)?
         .into_iter()
         .filter_map(|program| attach_target(spec, program, options))
@@ -74,8 +74,9 @@ pub(crate) fn attach_targets(spec: &Spec, options: &Options) -> Result<BTreeSet<
 
 /// Adds the steps that load programs, one after the other: they do not depend on each other.
 pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()> {
-    for chosen in programs {
-        let step = one(draft, chosen)?;
+    // Side by side, without a step between them: they are loaded on several threads.
+    let steps: Vec<LoadProgram> = programs.iter().map(|chosen| one(draft, chosen)).collect::<Result<_>>()?;
+    for (chosen, step) in programs.iter().zip(steps) {
         draft.programs.insert(chosen.spec.name.clone(), step.out);
         draft.push(Step::LoadProgram(Box::new(step)));
     }
@@ -137,6 +138,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         line_info: Arc::from(linked.line_info.as_slice()),
         functions: linked.functions.clone(),
         attach,
+        modules: Vec::new(),
         device: draft.options.device,
         log_level: draft.options.log_level,
         place,
@@ -292,35 +294,45 @@ fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
 }
 
 /// The kernel BTF id that a program attaches to, as observed.
-fn attach(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
+fn attach(draft: &mut Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
     let Some(target) = attach_target(draft.spec, program, draft.options) else { return Ok(None) };
     let fail = |what: &str| {
-        let what_kind = if target.function { "function" } else { "type" };
+        let what_kind = if target.kind == NameKind::Function { "function" } else { "type" };
         let text = format!(
             "program `{}` attaches to the kernel {what_kind} `{}`, {what}",
             program.name, target.name
         );
         Err(Error::new(Code::NoTarget, text).at(place))
     };
-    match draft.facts.target(&target) {
-        Some((_, Some(btf_id))) => Ok(Some(Attach { name: target.name, btf_id: *btf_id })),
+    match draft.facts.named(&target) {
+        Some((_, Some(Named { btf_id, module }))) => {
+            let module = module.as_ref().map(|module| draft.module(module));
+            Ok(Some(Attach { name: target.name, btf_id: *btf_id, module }))
+        }
         Some((_, None)) if draft.facts.kernel_btf == Some(false) => fail("but this kernel has no BTF"),
-        Some((_, None)) => fail("which this kernel does not have (modules are not searched)"),
+        Some((_, None)) => match &target.module {
+            Some(module) => fail(&format!("which `{module}` does not have")),
+            None => fail("which neither this kernel nor a module of it has"),
+        },
         None => fail("of which the facts say nothing"),
     }
 }
 
-/// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`.
-fn attach_target(spec: &Spec, program: &ProgramSpec, options: &Options) -> Option<BtfTarget> {
+/// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`. `MODULE:NAME` is one in a module.
+fn attach_target(spec: &Spec, program: &ProgramSpec, options: &Options) -> Option<KernelName> {
     let (kind, attach) = typed(spec, program, options)?;
     if kind != ProgramType::TRACING && kind != ProgramType::LSM {
         return None;
     }
-    let (prefix, function) = match attach {
-        AttachType::TRACE_RAW_TP => ("btf_trace_", false),
-        AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", true),
-        AttachType::TRACE_ITER => ("bpf_iter_", true),
-        _ => ("", true),
+    let (prefix, kind) = match attach {
+        AttachType::TRACE_RAW_TP => ("btf_trace_", NameKind::Typedef),
+        AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", NameKind::Function),
+        AttachType::TRACE_ITER => ("bpf_iter_", NameKind::Function),
+        _ => ("", NameKind::Function),
     };
-    Some(BtfTarget { name: format!("{prefix}{}", program.attach_target.as_deref()?), function })
+    let (module, name) = match program.attach_target.as_deref()?.split_once(':') {
+        Some((module, name)) => (Some(module.to_owned()), name),
+        None => (None, program.attach_target.as_deref()?),
+    };
+    Some(KernelName { name: format!("{prefix}{name}"), kind, module })
 }

@@ -86,6 +86,9 @@ fn row(step: &Step) -> Row {
     let (verb, name, detail, out) = match step {
         Step::LiftMemlock => ("lift limit", "RLIMIT_MEMLOCK".to_owned(), none(), None),
         Step::LoadBtf { out, data, .. } => ("load BTF", none(), bytes(data.len()), Some(out.number())),
+        Step::OpenBtf { out, name, id } => {
+            ("open BTF", name.clone(), format!("module's BTF [{id}]"), Some(out.number()))
+        }
         Step::OpenPin { out, name, path, .. } => {
             ("open pin", name.clone(), path.display().to_string(), Some(out.number()))
         }
@@ -172,8 +175,11 @@ fn create(map: &CreateMap) -> String {
 }
 
 fn load(program: &LoadProgram) -> String {
-    let mut maps: Vec<u32> =
-        program.patches.iter().map(|Patch { operand: Operand::MapFd(map), .. }| map.number()).collect();
+    let map = |patch: &Patch| match patch.operand {
+        Operand::MapFd(map) => Some(map.number()),
+        Operand::BtfFd(_) => None,
+    };
+    let mut maps: Vec<u32> = program.patches.iter().filter_map(map).collect();
     maps.sort_unstable();
     maps.dedup();
     let mut text = format!("{}, {} insns", ProgramType(program.prog_type), program.insns.len());

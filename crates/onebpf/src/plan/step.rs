@@ -1,9 +1,12 @@
 //! One step of a plan.
 
+mod map;
+mod program;
+
+pub use map::{CreateMap, Fallback, Likeness, MapBtfRef};
+pub use program::{Attach, LoadProgram, Operand, Patch};
+
 use super::convert::Conversion;
-use crate::layout::TypeLayout;
-use onebpf_btf::{FuncInfo, LineInfo};
-use onebpf_object::{FuncId, MapType, Place, Poison, insn::Insn};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,6 +54,15 @@ pub enum Step {
         data: Arc<[u8]>,
         /// Go on without BTF when the kernel refuses it, if the plan assumes nothing.
         optional: bool,
+    },
+    /// Take the BTF of a module that is loaded now.
+    OpenBtf {
+        /// Filled by this step.
+        out: Slot<object::Btf>,
+        /// The module.
+        name: String,
+        /// Id of its BTF object.
+        id: u32,
     },
     /// Take a pinned map, after looking again at what it is.
     OpenPin {
@@ -266,76 +278,6 @@ pub struct SharedSlot {
     pub object: Object,
 }
 
-/// A map to create, in the kernel's terms.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct CreateMap {
-    /// Filled by this step.
-    pub out: Slot<object::Map>,
-    /// Map name in the object.
-    pub name: String,
-    /// Name given to the kernel; empty if it takes none.
-    pub kernel_name: String,
-    /// `enum bpf_map_type`.
-    pub map_type: u32,
-    /// Bytes in a key.
-    pub key_size: u32,
-    /// Bytes in a value.
-    pub value_size: u32,
-    /// Entries.
-    pub max_entries: u32,
-    /// `BPF_F_*`.
-    pub flags: u32,
-    /// `map_extra`.
-    pub extra: u64,
-    /// NUMA node.
-    pub numa_node: Option<u32>,
-    /// The network device whose hardware holds it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<u32>,
-    /// Key and value types.
-    pub btf: Option<MapBtfRef>,
-    /// Template for the maps that it will hold.
-    pub inner: Option<Slot<object::Map>>,
-    /// True for a template: it is not part of the loaded object and is closed after use.
-    pub template: bool,
-    /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
-    /// ([`Plan::assumed`](super::Plan::assumed) is empty): else the refusal may have a better answer.
-    pub on_refusal: Vec<Fallback>,
-    /// What a pinned map has to be like, to be used in its place.
-    #[serde(skip)]
-    pub like: Box<Likeness>,
-    /// Where the object declares it, for messages.
-    #[serde(skip)]
-    pub place: Place,
-}
-
-impl CreateMap {
-    /// Whether, as an inner map, it must have as many entries as the template: since Linux 5.10 only arrays must, and
-    /// not those with BPF_F_INNER_MAP (`array_map_meta_equal()`).
-    pub fn fixed_entries(&self) -> bool {
-        const BPF_F_INNER_MAP: u32 = 1 << 12;
-        let array = matches!(MapType(self.map_type), MapType::ARRAY | MapType::PERCPU_ARRAY);
-        array && self.flags & BPF_F_INNER_MAP == 0
-    }
-}
-
-/// What a pinned map has to be like, beyond what its creation needs.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Likeness {
-    /// Flags that do not count: the kernel sets or lacks them.
-    pub ignored_flags: u32,
-    /// What the maps in it are like.
-    pub inner: Option<Box<CreateMap>>,
-    /// The type of the programs that go into it.
-    pub owner: Option<u32>,
-    /// Whether this kernel compiles them.
-    pub jited: Option<bool>,
-    /// Members of the key.
-    pub key: Option<TypeLayout>,
-    /// Members of the value.
-    pub value: Option<TypeLayout>,
-}
-
 /// Entries on their way from a pinned map to a new one.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Migration {
@@ -359,103 +301,6 @@ impl Migration {
         };
         [side("key", &self.key.notes), side("value", &self.value.notes)].concat()
     }
-}
-
-/// BTF types of a map to be created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct MapBtfRef {
-    /// The loaded BTF.
-    pub btf: Slot<object::Btf>,
-    /// Key type id.
-    pub key: u32,
-    /// Value type id.
-    pub value: u32,
-}
-
-/// What a step may leave out when the kernel refuses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fallback {
-    /// Create the map without key and value types.
-    DropBtf,
-}
-
-/// A program to load.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct LoadProgram {
-    /// Filled by this step.
-    pub out: Slot<object::Program>,
-    /// Program name in the object.
-    pub name: String,
-    /// Name given to the kernel; empty if it takes none.
-    pub kernel_name: String,
-    /// Section, for messages.
-    pub section: String,
-    /// `enum bpf_prog_type`.
-    pub prog_type: u32,
-    /// `enum bpf_attach_type`.
-    pub expected_attach_type: u32,
-    /// `BPF_F_*`.
-    pub flags: u32,
-    /// Licence.
-    pub license: String,
-    /// Kernel version, for kprobes before Linux 5.0.
-    pub kernel_version: u32,
-    /// Instructions; patched places hold 0.
-    #[serde(serialize_with = "length")]
-    pub insns: Arc<[Insn]>,
-    /// What is known only when earlier steps have run.
-    pub patches: Vec<Patch>,
-    /// Instructions that CO-RE has made unusable, for the verifier refuses them where they are reached.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub poisons: Vec<Poison>,
-    /// BTF that the infos speak of.
-    pub btf: Option<Slot<object::Btf>>,
-    /// Function types.
-    #[serde(serialize_with = "length")]
-    pub func_info: Arc<[FuncInfo]>,
-    /// Source lines.
-    #[serde(serialize_with = "length")]
-    pub line_info: Arc<[LineInfo]>,
-    /// Where each function of the object starts, for messages.
-    #[serde(skip)]
-    pub functions: Vec<(u32, FuncId)>,
-    /// What in the kernel it attaches to.
-    pub attach: Option<Attach>,
-    /// The network device whose hardware runs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<u32>,
-    /// Verifier log level asked for from the start.
-    pub log_level: u32,
-    /// Where the object has it, for messages.
-    #[serde(skip)]
-    pub place: Place,
-}
-
-/// A kernel BTF id to attach to.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Attach {
-    /// Its name.
-    pub name: String,
-    /// BTF id in the kernel's BTF.
-    pub btf_id: u32,
-}
-
-/// An instruction whose immediate is an fd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Patch {
-    /// Which instruction.
-    pub insn: u32,
-    /// What goes into its (first) immediate.
-    pub operand: Operand,
-}
-
-/// What a patched immediate will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operand {
-    /// The fd of a map.
-    MapFd(Slot<object::Map>),
 }
 
 /// One way in which a load differs from what is pinned.
