@@ -278,6 +278,15 @@ pub fn attach_type_name(kind: u32) -> String {
     unsafe { string(sys::libbpf_bpf_attach_type_str(kind)) }
 }
 
+/// libbpf's reading of a section's name (`libbpf_prog_type_by_name`): program type and expected attach type.
+pub fn types_by_section(section: &str) -> Option<(u32, u32)> {
+    let section = CString::new(section).ok()?;
+    let (mut kind, mut attach) = (0, 0);
+    // SAFETY: the name outlives the call, which writes two words.
+    let found = unsafe { sys::libbpf_prog_type_by_name(section.as_ptr(), &raw mut kind, &raw mut attach) };
+    check(found).ok().map(|()| (kind, attach))
+}
+
 /// The version of libbpf that is linked.
 pub fn version() -> String {
     // SAFETY: a static string.

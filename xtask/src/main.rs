@@ -3,6 +3,7 @@
 
 mod ci;
 mod demo;
+mod docs;
 mod fixtures;
 mod fuzz;
 mod manifest;
@@ -44,6 +45,7 @@ const COMMANDS: &[Command] = &[
         about: "compile fixtures/src into fixtures/obj; --check only compares",
         run: fixtures::run,
     },
+    Command { name: "docs", usage: "", about: "write the pages that are made from tables", run: docs::run },
     Command {
         name: "fuzz",
         usage: "[--seconds N] [TARGET]",

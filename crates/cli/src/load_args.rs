@@ -4,7 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::report;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use onebpf::object::{AttachType, Dialect, ProgramType, SectionRule};
+use onebpf::object::{AttachType, Dialect, ProgramType, SectionFlags, SectionRule};
 use onebpf::sys::Errno;
 use onebpf::{
     ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Report, Spec,
@@ -23,6 +23,10 @@ pub(crate) struct ReadArgs {
     /// The dialect that map sections are written in, where the file leaves it open
     #[arg(long, value_name = "NAME", value_parser = dialects())]
     dialect: Option<Dialect>,
+    /// Programs in sections NAME are of type TYPE, whatever the table says: NAME+ also NAME/..., NAME/ only those,
+    /// TYPE a SEC() name such as `tc` or libbpf's name of a type (repeatable)
+    #[arg(long, value_name = "NAME=TYPE", value_parser = section_rule)]
+    section_type: Vec<SectionRule>,
 }
 
 /// How to load an object.
@@ -130,7 +134,12 @@ impl ReadArgs {
     fn object_and_bytes(&self, path: &Path) -> Outcome<(Object, Vec<u8>)> {
         let start = Instant::now();
         let bytes = std::fs::read(path).map_err(|error| cannot_read(path, &error))?;
-        let options = ParseOptions { name: object_name(path), relaxed: self.relaxed, dialect: self.dialect };
+        let options = ParseOptions {
+            name: object_name(path),
+            relaxed: self.relaxed,
+            dialect: self.dialect,
+            sections: self.section_type.clone(),
+        };
         let spec = onebpf::parse(&bytes, &options)
             .map_err(|error| Failure::from(report::of_object(&error)).about(path))?;
         Ok((Object { spec, parse_time: start.elapsed() }, bytes))
@@ -318,6 +327,14 @@ fn default_type(typed: &str) -> Result<DefaultType, String> {
     })
 }
 
+/// A row for the table of sections: what a known section says, under another name.
+fn section_rule(typed: &str) -> Result<SectionRule, String> {
+    let (name, like) = typed.split_once('=').ok_or("it has the form NAME=TYPE")?;
+    let DefaultType { kind, attach } = default_type(like)?;
+    let flags = SectionRule::find(like).map_or(SectionFlags::empty(), |(rule, _)| rule.flags);
+    Ok(SectionRule::new(name.to_owned(), kind, attach).with(flags))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +357,17 @@ mod tests {
         assert_eq!(edit("map.obj.rodata.max_entries=0x10"), pair("map.obj.rodata.max_entries", "0x10"));
         assert_eq!(edit("var.debug=a=b"), pair("var.debug", "a=b"));
         assert!(edit("x=1").is_err() && edit("var.debug").is_err() && edit("").is_err());
+    }
+
+    #[test]
+    fn sections_of_ones_own_are_like_known_ones() {
+        let rule = section_rule("hook/=fentry.s").expect("a rule");
+        assert_eq!(
+            (&*rule.pattern, rule.kind, rule.program_flags()),
+            ("hook/", ProgramType::TRACING, 1 << 4)
+        );
+        assert_eq!(section_rule("a=sched_act").map(|rule| rule.kind), Ok(ProgramType::SCHED_ACT));
+        assert!(section_rule("a").is_err() && section_rule("a=b").is_err());
     }
 
     #[test]

@@ -142,6 +142,24 @@ fn json_says_what_the_demo_holds() {
 }
 
 #[test]
+fn sections_get_types_of_ones_own() {
+    let typed = "--section-type my_own_name=cgroup/connect4 --section-type xdp=sched_act --section-type tcx/=fentry.s";
+    let document = json(&format!("inspect --json prog_sections.o {typed}"));
+    let program = |name: &str| {
+        let programs = document["programs"].as_array().expect("programs");
+        programs.iter().find(|program| program["name"] == name).expect("it is listed").clone()
+    };
+    let types = |name: &str| [program(name)["type"].clone(), program(name)["attach_type"].clone()];
+    assert_eq!(types("p_unknown"), ["cgroup_sock_addr", "cgroup_inet4_connect"]);
+    assert_eq!(program("p_xdp")["type"], "sched_act");
+    assert_eq!(program("p_xdp_frags")["type"], "xdp");
+    assert_eq!(
+        (types("p_tcx_egress")[1].clone(), program("p_tcx_egress")["flags"].clone()),
+        ("trace_fentry".into(), 16.into())
+    );
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for line in [
         "",

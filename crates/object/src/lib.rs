@@ -31,6 +31,21 @@ pub struct ParseOptions {
     pub relaxed: bool,
     /// Settles which dialect a `maps` or `.maps` section is written in, where evidence does not.
     pub dialect: Option<Dialect>,
+    /// Rules for section names of one's own, which come before those of [`SECTIONS`].
+    ///
+    /// ```
+    /// use onebpf_object::{AttachType, ParseOptions, ProgramType, SectionFlags, SectionRule};
+    ///
+    /// let ingress = SectionRule::new("ingress+", ProgramType::SCHED_CLS, AttachType(0));
+    /// let hook = SectionRule::new("hook/", ProgramType::TRACING, AttachType::TRACE_FENTRY).with(SectionFlags::SLEEPABLE);
+    /// let options = ParseOptions { sections: vec![ingress, hook], ..ParseOptions::default() };
+    ///
+    /// let (rule, target) = SectionRule::find_with(&options.sections, "hook/do_exit").expect("a section of ours");
+    /// assert_eq!((rule.kind, target), (ProgramType::TRACING, Some("do_exit")));
+    /// let (rule, _) = SectionRule::find_with(&options.sections, "xdp").expect("a section of libbpf's");
+    /// assert_eq!(rule.kind, ProgramType::XDP);
+    /// ```
+    pub sections: Vec<SectionRule>,
 }
 
 /// Reads a compiled BPF object.
@@ -39,7 +54,7 @@ pub fn parse(bytes: &[u8], options: &ParseOptions) -> Result<Spec> {
     let mut warnings = Vec::new();
     let btf = meta::btf(&elf, options, &mut warnings)?;
     let mut data = maps::collect(&elf, btf.as_ref(), options)?;
-    let code = programs::collect(&elf, btf.as_ref(), &data.places, &data.externs)?;
+    let code = programs::collect(&elf, btf.as_ref(), &data.places, &data.externs, &options.sections)?;
     warnings.extend(data.warnings);
     warnings.extend(code.warnings);
     warnings.extend(maps::fill_tail_slots(&mut data.maps, &code.programs)?);

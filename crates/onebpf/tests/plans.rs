@@ -44,6 +44,23 @@ fn a_plan_is_a_function_of_its_inputs() {
 }
 
 #[test]
+fn tracing_programs_say_what_they_attach_to() {
+    let refusal = |name: &str| {
+        let mut spec = spec("prog_sections");
+        spec.programs.retain(|found, _| found == name);
+        spec.programs[0].attach_target = None;
+        let facts = observe(&FakeKernel::new(), &spec, &options()).unwrap();
+        plan(&spec, &options(), &facts).err().map(|error| error.code())
+    };
+    for name in ["p_fentry", "p_fexit_sleepable", "p_tp_btf", "p_lsm", "p_lsm_cgroup", "p_iter"] {
+        assert_eq!(refusal(name), Some("E0308"), "{name}");
+    }
+    for name in ["p_kprobe", "p_tp", "p_raw_tp", "p_kprobe_multi", "p_xdp"] {
+        assert_eq!(refusal(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_node_counts_only_with_its_flag() {
     let mut spec = spec("btf_members");
     let kernel = FakeKernel::new();

@@ -13,14 +13,14 @@ const SUBPROGRAMS: &str = ".text";
 
 /// The entry points: every function of a section other than `.text` that is not static. (libbpf refuses an object with
 /// static ones there; here they are functions to be called.)
-pub(super) fn points(code: &Code) -> Result<IndexMap<String, ProgramSpec>> {
+pub(super) fn points(code: &Code, own: &[SectionRule]) -> Result<IndexMap<String, ProgramSpec>> {
     let mut programs = IndexMap::new();
     for (index, function) in code.functions.iter().enumerate() {
         if function.linkage == Linkage::Static || function.section == SUBPROGRAMS {
             continue;
         }
         match programs.entry(function.name.clone()) {
-            Entry::Vacant(entry) => entry.insert(program(FuncId(index), function)),
+            Entry::Vacant(entry) => entry.insert(program(FuncId(index), function, own)),
             Entry::Occupied(_) => {
                 let what = "is not the only program of that name".to_owned();
                 let name = function.name.clone();
@@ -31,12 +31,12 @@ pub(super) fn points(code: &Code) -> Result<IndexMap<String, ProgramSpec>> {
     Ok(programs)
 }
 
-fn program(id: FuncId, function: &Function) -> ProgramSpec {
+fn program(id: FuncId, function: &Function, own: &[SectionRule]) -> ProgramSpec {
     let (section, autoload) = match function.section.strip_prefix('?') {
         Some(section) => (section, false),
         None => (function.section.as_str(), true),
     };
-    let rule = SectionRule::find(section);
+    let rule = SectionRule::find_with(own, section);
     ProgramSpec {
         name: function.name.clone(),
         section: section.to_owned(),

@@ -32,10 +32,11 @@ pub(crate) fn collect(
     btf: Option<&Btf>,
     places: &Places,
     externs: &IndexMap<String, Extern>,
+    sections: &[SectionRule],
 ) -> Result<Collected> {
     let mut code = functions::collect(elf)?;
     let warnings = info::attach(elf, btf, &mut code)?;
     refs::resolve(&refs::Context { elf, places, externs }, &mut code)?;
-    let programs = entry::points(&code)?;
+    let programs = entry::points(&code, sections)?;
     Ok(Collected { functions: code.functions, programs, warnings })
 }

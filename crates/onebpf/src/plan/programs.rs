@@ -295,7 +295,9 @@ fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
 
 /// The kernel BTF id that a program attaches to, as observed.
 fn attach(draft: &mut Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
-    let Some(target) = attach_target(draft.spec, program, draft.options) else { return Ok(None) };
+    let Some(target) = attach_target(draft.spec, program, draft.options) else {
+        return targetless(draft, program, place).map(|()| None);
+    };
     let fail = |what: &str| {
         let what_kind = if target.kind == NameKind::Function { "function" } else { "type" };
         let text = format!(
@@ -318,12 +320,29 @@ fn attach(draft: &mut Draft<'_>, program: &ProgramSpec, place: &Place) -> Result
     }
 }
 
+/// Refuses `SEC("fentry")`: without what follows the slash the verifier does not know the arguments (libbpf's
+/// `libbpf_prepare_prog_load()`).
+fn targetless(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<()> {
+    if !typed(draft.spec, program, draft.options).is_some_and(needs_target) {
+        return Ok(());
+    }
+    let text =
+        format!("program `{}`: section `{}` does not say what it attaches to", program.name, program.section);
+    let hint = format!("name it after a slash: SEC(\"{}/NAME\")", program.section);
+    Err(Error::new(Code::NoTarget, text).at(place).hint(hint))
+}
+
+/// Whether the kernel wants a BTF id of what such a program attaches to: those of many functions at once get theirs when
+/// they are attached.
+fn needs_target((kind, attach): (ProgramType, AttachType)) -> bool {
+    let several =
+        [AttachType::TRACE_FENTRY_MULTI, AttachType::TRACE_FEXIT_MULTI, AttachType::TRACE_FSESSION_MULTI];
+    (kind == ProgramType::TRACING || kind == ProgramType::LSM) && !several.contains(&attach)
+}
+
 /// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`. `MODULE:NAME` is one in a module.
 fn attach_target(spec: &Spec, program: &ProgramSpec, options: &Options) -> Option<KernelName> {
-    let (kind, attach) = typed(spec, program, options)?;
-    if kind != ProgramType::TRACING && kind != ProgramType::LSM {
-        return None;
-    }
+    let (_, attach) = typed(spec, program, options).filter(|types| needs_target(*types))?;
     let (prefix, kind) = match attach {
         AttachType::TRACE_RAW_TP => ("btf_trace_", NameKind::Typedef),
         AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", NameKind::Function),

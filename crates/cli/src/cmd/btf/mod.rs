@@ -56,7 +56,7 @@ fn from_file(path: &Path) -> Outcome<Btf> {
     if !bytes.starts_with(b"\x7fELF") {
         return Btf::from_vec(bytes).map_err(|error| Failure::from(of_btf(&error)).about(path));
     }
-    let options = ParseOptions { name: object_name(path), relaxed: true, dialect: None };
+    let options = ParseOptions { name: object_name(path), relaxed: true, ..ParseOptions::default() };
     let spec =
         onebpf::parse(&bytes, &options).map_err(|error| Failure::from(of_object(&error)).about(path))?;
     spec.btf.ok_or_else(|| {
