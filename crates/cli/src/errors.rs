@@ -119,6 +119,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("W0303", include_str!("../../../docs/errors/W0303.md")),
     ("W0304", include_str!("../../../docs/errors/W0304.md")),
     ("W0305", include_str!("../../../docs/errors/W0305.md")),
+    ("W0306", include_str!("../../../docs/errors/W0306.md")),
 ];
 
 #[cfg(test)]

@@ -183,8 +183,8 @@ fn names_that_are_taken() {
 }
 
 /// 36: an array that is not pinned is emptied when the command ends, and the command says so. 8, 31: the database's oddities,
-/// and names of sections, do not stop a load. 49: where no bpffs
-/// can be, the load is refused.
+/// and names of sections, do not stop a load. 49: where no bpffs can be, what needs no pin is loaded, with a warning, and
+/// what needs one is refused.
 #[test]
 fn quirks() {
     let variants = Variants::new("quirks");
@@ -195,13 +195,56 @@ fn quirks() {
         onebpf tc filter add dev va ingress bpf da obj elf_pins.o; test -e $F/last/fix_custom; gone $F/first
         onebpf tc filter add dev va ingress bpf da obj elf_tail.o
         handles() { tc filter show dev va ingress | grep -c handle; }; before=$(handles); export TC_BPF_MNT=/proc/none
-        refused onebpf tc filter add dev va ingress bpf da obj elf_pins.o; same $before $(handles)";
+        refused onebpf tc filter add dev va ingress bpf da obj elf_pins.o; same $before $(handles)
+        onebpf tc filter add dev va ingress bpf da obj elf_plain.o 2>&1; same $((before + 1)) $(handles); unset TC_BPF_MNT
+        # No directory to mount at, and none can be made: iproute2's own way into it.
+        umount $F; mount -t tmpfs -o ro tmpfs /sys/fs
+        onebpf tc filter add dev va ingress bpf da obj elf_plain.o 2>&1; same $((before + 2)) $(handles)
+        onebpf ip link set dev va xdpgeneric obj elf_prog.o 2>&1; ip link show dev va | grep -c prog/xdp
+        refused onebpf tc filter add dev va ingress bpf da obj tc_jumps.o; same $((before + 2)) $(handles)";
     let Some(output) = shell(&format!("V={}; F=/sys/fs/bpf; {script}", variants.path().display())) else {
         return;
     };
     succeeded(&output);
     has(&out(&output), "`tc_jumps` is not pinned: the kernel empties it");
+    assert_eq!(out(&output).matches("warning[W0306]: iproute2's tree of pins is not there: ").count(), 3);
+    has(&out(&output), "making /proc/none: mkdir: ENOENT");
+    has(&out(&output), "making /sys/fs/bpf: mkdir: EROFS");
     assert_eq!(counters(&output), [[3, 0, 0, 0, 0, 0, 3]]);
+}
+
+/// One object with maps of both dialects, pins of both and program arrays of both: attached, attached again from the same
+/// file and from a changed one, under packets; then by `onebpf load`, where each dialect has its own layout.
+#[test]
+fn both_dialects_in_one_object() {
+    let variants = Variants::new("mixed");
+    let script = "attach() { onebpf tc filter replace dev va egress pref 1 handle 1 protocol ip bpf da obj $1; }
+        ids() { for name in calls hits seen next; do id $1/mix_$name; done | tr '\n' ' '; }
+        attach mix_pins.o; one=$(ids $F/tc/globals); send 3; hits mix_hits; hits mix_seen
+        attach mix_pins.o; same \"$one\" \"$(ids $F/tc/globals)\"; send 3; hits mix_hits; hits mix_seen
+        LC_ALL=C sed 's/\x51\x51\x51\x51/\x52\x52\x52\x52/' mix_pins.o > $V/mix_pins.o; attach $V/mix_pins.o
+        same \"$one\" \"$(ids $F/tc/globals)\"; send 3; hits mix_hits; hits mix_seen
+        for file in mix_pins.o $V/mix_pins.o; do test -e $F/tc/$(sha1sum $file | cut -d' ' -f1)/mix_own; done
+        gone $F/mix_seen; onebpf load mix_pins.o --pin $F/all >/dev/null; test -e $F/mix_seen; test -e $F/mix_next
+        same $(echo $one | cut -d' ' -f1) $(id $F/tc/globals/mix_calls); send 1; hits mix_hits; hits mix_seen
+        onebpf load mix_pins.o --pin $F/all --on-mismatch replace >/dev/null; send 1; hits mix_hits";
+    let Some(output) = shell(&format!("V={}; F=/sys/fs/bpf; {script}", variants.path().display())) else {
+        return;
+    };
+    succeeded(&output);
+    // In mix_hits the first two steps of the way, in mix_seen the others; the last two loads have a mix_seen of their own.
+    let wanted: [[u64; 4]; 9] = [
+        [3, 3, 0, 0],
+        [0, 0, 3, 3],
+        [6, 6, 0, 0],
+        [0, 0, 6, 6],
+        [9, 9, 0, 0],
+        [0, 0, 9, 9],
+        [10, 10, 0, 0],
+        [0, 0, 9, 9],
+        [11, 11, 0, 0],
+    ];
+    assert_eq!(counters(&output), wanted);
 }
 
 /// 57: a report of maps and programs, and the verifier's words.

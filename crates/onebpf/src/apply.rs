@@ -133,6 +133,11 @@ impl<'a> Run<'a> {
             Step::MountBpffs { path } => self.mount(path),
             Step::Symlink { path, target } => self.symlink(path, target),
             Step::MakeDir { path } => self.make_dir(path),
+            Step::Attempt { what, steps } => {
+                let done = steps.iter().try_for_each(|step| self.step(step));
+                self.warnings.extend(done.err().map(|error| plan::not_made(what, &error)));
+                Ok(())
+            }
             Step::Prepare(transaction) => self.prepare(transaction),
             Step::Stage { object, name, path } => self.stage(*object, name, path),
             Step::KeepSlot { name, path, .. } => self.keep_slot(name, path),

@@ -52,6 +52,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
     ("W0303", "pinning with a number that nothing explains"),
     ("W0304", "line of iproute2's database that means nothing"),
     ("W0305", "remains that could not be cleaned up"),
+    ("W0306", "iproute2's tree could not be made"),
 ];
 
 /// The codes, as they are used inside the crate: the index of a row in [`CODES`].

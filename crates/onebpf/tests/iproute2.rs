@@ -398,6 +398,29 @@ fn mounting_needs_consent() {
     });
 }
 
+/// Check 49: where no BPF filesystem can be mounted, and nothing needs one, that is a warning.
+#[test]
+fn the_tree_is_only_offered() {
+    let without_mount = || {
+        let fake = FakeKernel::new().without_bpffs(ROOT);
+        let faulty = onebpf_fake::Faulty::new(Arc::new(fake), 1, onebpf::sys::Errno::PERM);
+        Arc::new(faulty.only(|op| op == onebpf::sys::Op::MountBpffs)) as Arc<dyn Kernel>
+    };
+    let mut options = options();
+    options.pins.layout = Some(PinLayout::Iproute2);
+    let loaded = load_with(&without_mount(), &spec("elf_plain"), &options);
+    let warned: Vec<&str> = loaded.warnings.iter().map(|warning| warning.code.as_str()).collect();
+    assert_eq!(warned, ["W0306"]);
+    let kernel = without_mount();
+    let facts = observe(&*kernel, &spec("elf_plain"), &options).unwrap();
+    let shown = plan(&spec("elf_plain"), &options, &facts).unwrap().to_string();
+    assert!(
+        shown.contains("try           iproute2's tree of pins  mount bpffs /sys/fs/bpf, make dir"),
+        "{shown}"
+    );
+    assert_eq!(load_spec(&without_mount(), &spec("elf_pins"), &options).unwrap_err().code(), "E0406");
+}
+
 /// Check 51: what is no map is never taken for one, and never overwritten.
 #[test]
 fn a_program_at_the_path() {

@@ -24,6 +24,7 @@ pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};
 pub(crate) use core::{kernel_relocations, lacks_type};
 pub use maps::ring_size;
+pub(crate) use pins::not_made;
 pub(crate) use programs::{kernel_names, select};
 pub use scope::pin_paths;
 pub(crate) use scope::{iproute2_mount, needs_iproute2};

@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::facts::{Dir, Pinned, PinnedMap, Sibling};
 use crate::layout::TypeLayout;
 use crate::options::{ArrayRule, Mismatch};
-use onebpf_object::{MapSpec, MapType};
+use onebpf_object::{MapSpec, MapType, Place, Warning};
 use onebpf_sys::ObjectKind;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -195,7 +195,11 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
     let items = items(draft)?;
     let mut made = BTreeSet::new();
     let mut taken = BTreeSet::new();
-    tree(draft, &mut made)?;
+    if items.is_empty() {
+        offered_tree(draft);
+    } else {
+        tree(draft, &mut made)?;
+    }
     for Item { publish, name, .. } in &items {
         if !taken.insert(publish.path.clone()) {
             let text = format!("`{name}`: {} would be pinned twice", publish.path.display());
@@ -239,6 +243,27 @@ fn items(draft: &Draft<'_>) -> Result<Vec<Item>> {
 
 fn program_object(slot: Slot<object::Program>) -> Object {
     Object::Program(slot)
+}
+
+/// The tree for later loads, where this one pins nothing: iproute2 makes it all the same, and goes on where it cannot.
+fn offered_tree(draft: &mut Draft<'_>) {
+    let private = draft.plan.steps.len();
+    let possible = tree(draft, &mut BTreeSet::new());
+    let steps = draft.plan.steps.split_off(private);
+    match possible {
+        Ok(()) if steps.is_empty() => {}
+        Ok(()) => draft.push(Step::Attempt { what: TREE.to_owned(), steps }),
+        Err(error) => draft.plan.warnings.push(not_made(TREE, &error)),
+    }
+}
+
+/// How messages call it.
+const TREE: &str = "iproute2's tree of pins";
+
+/// The warning for steps of a [`Step::Attempt`] that cannot be taken.
+pub(crate) fn not_made(what: &str, error: &Error) -> Warning {
+    let message = format!("{what} is not there: {}; nothing of this load needs it", error.report().message);
+    Warning { code: "W0306".to_owned(), message, place: Place::default() }
 }
 
 /// iproute2's tree: `tc/globals`, and `xdp` and `ip` as links to `tc`.

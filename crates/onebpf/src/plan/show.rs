@@ -121,6 +121,10 @@ fn row(step: &Step) -> Row {
             ("link", none(), format!("{} to {}", path.display(), target.display()), None)
         }
         Step::MakeDir { path } => ("make directory", none(), path.display().to_string(), None),
+        Step::Attempt { what, steps } => {
+            let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+            ("try", what.clone(), steps.join(", "), None)
+        }
         Step::Prepare(transaction) => ("prepare", none(), prepared(transaction), None),
         Step::Stage { object, name, path } => {
             ("stage", name.clone(), format!("{} at {}", slot(*object), path.display()), None)

@@ -161,6 +161,13 @@ pub enum Step {
         /// Which.
         path: PathBuf,
     },
+    /// Take these steps as far as they go: nothing of the load needs them, and the first refusal is a warning.
+    Attempt {
+        /// What they make together.
+        what: String,
+        /// In order.
+        steps: Vec<Step>,
+    },
     /// Begin to change what others see: take the lock, settle what killed loads have left, look whether all pins are still
     /// as planned, and write down what is to be done ([`recover`](crate::recover) reads it).
     Prepare(Box<Transaction>),

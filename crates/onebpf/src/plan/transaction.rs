@@ -24,7 +24,8 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
         ..Transaction::default()
     };
     let opened: BTreeMap<u32, PathBuf> = steps.iter().filter_map(opened).collect();
-    let [mut private, mut places, mut staged, mut kept, mut live, mut publish] = [const { Vec::new() }; 6];
+    let [mut private, mut places, mut staged, mut kept, mut live, mut publish, mut last] =
+        [const { Vec::new() }; 7];
     for step in steps {
         match step {
             Step::MakeDir { ref path } | Step::Symlink { ref path, .. } => {
@@ -32,6 +33,7 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
                 places.push(step);
             }
             Step::MountBpffs { .. } => places.push(step),
+            Step::Attempt { .. } => last.push(step),
             Step::Prune { map, ref keep, .. } => {
                 if let Some(array) = opened.get(&map.number()) {
                     prepared.pruned.push(PrunedMap { map, array: array.clone(), keep: keep.clone() });
@@ -64,6 +66,7 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
     private.push(Step::Commit);
     private.extend(publish);
     private.push(Step::Finish);
+    private.extend(last);
     private
 }
 
