@@ -9,8 +9,8 @@ use crate::objects::map::{Fit, Map};
 use crate::objects::prog::{Loaded, Prog};
 use crate::objects::{Body, Objects};
 use onebpf_sys::{
-    BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, ObjectKind, Op, ProgInfo,
-    ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo,
+    ObjectKind, Op, ProgInfo, ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -196,6 +196,16 @@ impl State {
         self.objects.add(body)
     }
 
+    fn update(&mut self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Outcome<()> {
+        let (_, _, target) = self.objects.map(map)?;
+        target.check_update(key, value.len(), &self.config)?;
+        if !target.takes_objects() {
+            return self.objects.map_mut(map)?.update(key, value, flags);
+        }
+        let number = value.try_into().map_err(|_| Errno::INVAL)?;
+        self.put_object(map, key, Found::Number(i32::from_ne_bytes(number)), flags)
+    }
+
     fn put_object(&mut self, map: BorrowedFd<'_>, key: &[u8], object: Found<'_>, flags: u64) -> Outcome<()> {
         let (serial, found) = match object {
             Found::Fd(fd) => self.objects.find(fd)?,
@@ -261,15 +271,7 @@ impl Kernel for FakeKernel {
     }
 
     fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<()> {
-        self.bpf(Op::MapUpdate, |state| {
-            let (_, _, target) = state.objects.map(map)?;
-            target.check_update(key, value.len(), &state.config)?;
-            if !target.takes_objects() {
-                return state.objects.map_mut(map)?.update(key, value, flags);
-            }
-            let number = value.try_into().map_err(|_| Errno::INVAL)?;
-            state.put_object(map, key, Found::Number(i32::from_ne_bytes(number)), flags)
-        })
+        self.bpf(Op::MapUpdate, |state| state.update(map, key, value, flags))
     }
 
     fn map_update_object(
@@ -304,6 +306,52 @@ impl Kernel for FakeKernel {
                 return Err(Errno::INVAL);
             }
             state.objects.map_mut(map)?.freeze(&state.config)
+        })
+    }
+
+    fn map_lookup_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch> {
+        self.bpf(Op::MapLookupBatch, |state| {
+            state.objects.map(map)?.2.read_batch(cursor, keys, values, flags, &state.config)
+        })
+    }
+
+    fn map_take_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch> {
+        self.bpf(Op::MapTakeBatch, |state| {
+            state.objects.map_mut(map)?.take_batch(cursor, keys, values, flags, &state.config)
+        })
+    }
+
+    fn map_update_batch(&self, map: BorrowedFd<'_>, keys: &[u8], values: &[u8], flags: u64) -> Result<Batch> {
+        self.bpf(Op::MapUpdateBatch, |state| {
+            let (_, _, target) = state.objects.map(map)?;
+            let mut batch = Batch::default();
+            for (key, value) in target.check_update_batch(keys, values, flags, &state.config)? {
+                if let Err(errno) = state.update(map, key, value, 0) {
+                    return Ok(Batch { stopped: Some(errno), ..batch });
+                }
+                batch.count += 1;
+            }
+            Ok(batch)
+        })
+    }
+
+    fn map_delete_batch(&self, map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Result<Batch> {
+        self.bpf(Op::MapDeleteBatch, |state| {
+            state.objects.map_mut(map)?.delete_batch(keys, flags, &state.config)
         })
     }
 

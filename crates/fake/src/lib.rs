@@ -50,7 +50,7 @@
 //! - **Life and death.** An object lives as long as somebody holds it: an fd, a copy of one, a pin, a
 //!   program that uses it, a map that it is in. [`FakeKernel::live`] tells what is left.
 //! - **Elements** of hashes, arrays, their per-CPU and LRU kinds, LPM tries (exact keys only), program
-//!   arrays and maps of maps: bounds, EXIST flags, full maps, inner maps that do not fit. An LRU map drops its
+//!   arrays and maps of maps: bounds, EXIST flags, full maps, inner maps that do not fit; batches, by whole buckets. An LRU map drops its
 //!   smallest key. Other map types have attributes only; their elements answer ENOTSUPP.
 //! - **Programs**: attributes, references to maps and functions, func_info. There is no verifier and nothing
 //!   runs: [`FakeKernel::reject`] and [`FakeKernel::answer_runs`] say what a program of some name does.

@@ -89,6 +89,7 @@ pub(crate) const MAP_FLAGS: &[(u32, Release)] = &[
 pub(crate) const HASH: u32 = 1;
 pub(crate) const ARRAY: u32 = 2;
 pub(crate) const PROG_ARRAY: u32 = 3;
+pub(crate) const PERCPU_HASH: u32 = 5;
 pub(crate) const PERCPU_ARRAY: u32 = 6;
 pub(crate) const LRU_HASH: u32 = 9;
 pub(crate) const LRU_PERCPU_HASH: u32 = 10;
@@ -101,7 +102,7 @@ pub(crate) const MAPS: &[MapRow] = &[
     map(ARRAY, (3, 19), Shape::Array, ARRAY_FLAGS | MMAPABLE | INNER_MAP, KeyType::U32),
     map(PROG_ARRAY, (4, 2), Shape::Slots, SLOT_FLAGS, KeyType::Any),
     map(4, (4, 3), Shape::Slots, SLOT_FLAGS | PRESERVE_ELEMS, KeyType::NoBtf),
-    map(5, (4, 6), Shape::Hash, HASH_FLAGS, KeyType::Any),
+    map(PERCPU_HASH, (4, 6), Shape::Hash, HASH_FLAGS, KeyType::Any),
     map(PERCPU_ARRAY, (4, 6), Shape::Array, ARRAY_FLAGS, KeyType::U32),
     map(7, (4, 6), Shape::Opaque, ANY, KeyType::NoBtf),
     map(8, (4, 8), Shape::Slots, SLOT_FLAGS, KeyType::NoBtf),
@@ -131,6 +132,31 @@ pub(crate) const MAPS: &[MapRow] = &[
     map(32, (6, 2), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
     map(33, (6, 9), Shape::Opaque, ANY, KeyType::NoBtf),
 ];
+
+/// Releases in which a map type learnt batches, and what it can do with them.
+pub(crate) const BATCHES: &[(u32, Release, Batches)] = &[
+    (HASH, Release::new(5, 6), Batches::Buckets),
+    (ARRAY, Release::new(5, 6), Batches::Elements { delete: false }),
+    (PERCPU_HASH, Release::new(5, 6), Batches::Buckets),
+    (PERCPU_ARRAY, Release::new(5, 13), Batches::Elements { delete: false }),
+    (LRU_HASH, Release::new(5, 6), Batches::Buckets),
+    (LRU_PERCPU_HASH, Release::new(5, 6), Batches::Buckets),
+    (LPM_TRIE, Release::new(5, 13), Batches::Elements { delete: true }),
+    (ARRAY_OF_MAPS, Release::new(5, 19), Batches::Elements { delete: false }),
+    (HASH_OF_MAPS, Release::new(5, 19), Batches::Buckets),
+];
+
+/// How a map type does batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Batches {
+    /// Whole buckets of a hash table, which can also be removed as they are read.
+    Buckets,
+    /// One element after the other.
+    Elements {
+        /// Whether they can be deleted.
+        delete: bool,
+    },
+}
 
 /// First releases of the program types, by number from 1 (`enum bpf_prog_type`).
 pub(crate) const PROGS: &[Release] = &[

@@ -5,48 +5,15 @@
 mod common;
 
 use common::{
-    ARRAY, ARRAY_OF_MAPS, HASH, HASH_OF_MAPS, INT, LPM_TRIE, LRU_HASH, PERCPU_ARRAY, PROG_ARRAY, RINGBUF,
-    attr, btf, errno, insn, load, map, returns_0, uses,
+    ARRAY, ARRAY_OF_MAPS, Answers, HASH, HASH_OF_MAPS, INT, LPM_TRIE, LRU_HASH, PERCPU_ARRAY, PROG_ARRAY,
+    RINGBUF, agree, attr, btf, errno, insn, load, map, privileged, returns_0, uses,
 };
 use onebpf_fake::FakeKernel;
-use onebpf_sys::{BtfLoad, Errno, Host, Kernel, Linux, MapBtf, MapCreate, ProgLoad, Release};
+use onebpf_sys::{BtfLoad, Errno, Kernel, Linux, MapBtf, MapCreate, ProgLoad};
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// What was asked, and what came back.
-type Answers = Vec<(String, Result<String, Errno>)>;
-
-/// Runs a script on both kernels. What only the fake was asked is not compared: the running kernel may have
-/// been built without something. What only the kernel was asked is something that the fake lacks.
-fn agree(test: &str, script: impl Fn(&dyn Kernel) -> Answers) {
-    let Some(host) = privileged(test) else { return };
-    let fake = FakeKernel::linux(&host.release).with_cpus(host.possible_cpus);
-    fake.lift_memlock().expect("lift_memlock");
-    let (real, faked) = (script(&Linux), script(&fake));
-    let mut wrong = Vec::new();
-    for (what, real) in &real {
-        let faked = faked.iter().find(|(asked, _)| asked == what).map(|(_, faked)| faked);
-        if faked != Some(real) {
-            wrong.push(format!("{what}: the kernel says {real:?}, the fake {faked:?}"));
-        }
-    }
-    if host.release.parse::<Release>().expect("a release") > FakeKernel::NEWEST {
-        return eprintln!("{test}: not held against a kernel this new: {}", wrong.join("\n"));
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn privileged(test: &str) -> Option<Host> {
-    let host = Linux.host().expect("host");
-    if host.privileged {
-        let _ = Linux.lift_memlock(); // before 5.11 freed maps are charged for a while
-        return Some(host);
-    }
-    eprintln!("skipped {test}: needs CAP_BPF or CAP_SYS_ADMIN");
-    None
-}
 
 fn note<T>(what: impl Into<String>, result: onebpf_sys::Result<T>) -> (String, Result<String, Errno>) {
     (what.into(), errno(result).map(|_| String::new()))

@@ -16,6 +16,8 @@ impl Errno {
     pub const TOOBIG: Self = Self(libc::E2BIG);
     /// Bad file descriptor.
     pub const BADF: Self = Self(libc::EBADF);
+    /// Interrupted.
+    pub const INTR: Self = Self(libc::EINTR);
     /// Interrupted; the verifier gave up because a signal was pending.
     pub const AGAIN: Self = Self(libc::EAGAIN);
     /// Out of memory.
@@ -36,6 +38,10 @@ impl Errno {
     pub const INVAL: Self = Self(libc::EINVAL);
     /// No space left; for a program load: the log buffer is too small.
     pub const NOSPC: Self = Self(libc::ENOSPC);
+    /// A lock would have been waited for in vain.
+    pub const DEADLK: Self = Self(libc::EDEADLK);
+    /// Waited for too long.
+    pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
     /// Function not implemented.
     pub const NOSYS: Self = Self(libc::ENOSYS);
     /// The kernel's own "not supported" (524), which libc has no name for.
@@ -105,6 +111,7 @@ const NAMES: &[(i32, &str)] = &[
     (libc::ENOSPC, "ENOSPC"),
     (libc::EROFS, "EROFS"),
     (libc::ERANGE, "ERANGE"),
+    (libc::EDEADLK, "EDEADLK"),
     (libc::ENAMETOOLONG, "ENAMETOOLONG"),
     (libc::ENOSYS, "ENOSYS"),
     (libc::ENOTEMPTY, "ENOTEMPTY"),
@@ -126,6 +133,10 @@ pub enum Op {
     MapDelete,
     MapNextKey,
     MapFreeze,
+    MapLookupBatch,
+    MapTakeBatch,
+    MapUpdateBatch,
+    MapDeleteBatch,
     BtfLoad,
     ProgLoad,
     ProgBindMap,
@@ -167,6 +178,10 @@ impl fmt::Display for Op {
             Self::MapDelete => "BPF_MAP_DELETE_ELEM",
             Self::MapNextKey => "BPF_MAP_GET_NEXT_KEY",
             Self::MapFreeze => "BPF_MAP_FREEZE",
+            Self::MapLookupBatch => "BPF_MAP_LOOKUP_BATCH",
+            Self::MapTakeBatch => "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
+            Self::MapUpdateBatch => "BPF_MAP_UPDATE_BATCH",
+            Self::MapDeleteBatch => "BPF_MAP_DELETE_BATCH",
             Self::BtfLoad => "BPF_BTF_LOAD",
             Self::ProgLoad => "BPF_PROG_LOAD",
             Self::ProgBindMap => "BPF_PROG_BIND_MAP",

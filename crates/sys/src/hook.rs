@@ -1,8 +1,8 @@
 //! One kernel in front of another.
 
 use crate::types::{
-    BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
+    ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Kernel, Op, Result};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -54,6 +54,14 @@ forward! {
     MapDelete: map_delete(map: BorrowedFd<'_>, key: &[u8]) -> ();
     MapNextKey: map_next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> bool;
     MapFreeze: map_freeze(map: BorrowedFd<'_>) -> ();
+    MapLookupBatch: map_lookup_batch(
+        map: BorrowedFd<'_>, cursor: &mut BatchCursor, keys: &mut [u8], values: &mut [u8], flags: u64
+    ) -> Batch;
+    MapTakeBatch: map_take_batch(
+        map: BorrowedFd<'_>, cursor: &mut BatchCursor, keys: &mut [u8], values: &mut [u8], flags: u64
+    ) -> Batch;
+    MapUpdateBatch: map_update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], flags: u64) -> Batch;
+    MapDeleteBatch: map_delete_batch(map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Batch;
     BtfLoad: btf_load(attr: BtfLoad<'_, '_>) -> OwnedFd;
     ProgLoad: prog_load(attr: ProgLoad<'_, '_>) -> OwnedFd;
     ProgBindMap: prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> ();

@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::types::{
-    BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
+    ProgRunResult, RenameMode, RouteReply,
 };
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,44 @@ pub trait Kernel: Send + Sync {
     fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool>;
     /// Makes the map read-only for user space, for ever. Since Linux 5.2.
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()>;
+
+    /// Reads the elements after `cursor`, as many as there is room for, and moves it on. `keys` has room for a whole
+    /// number of keys, at least one, and `values` for as many values, each as long as for
+    /// [`map_lookup`](Self::map_lookup); `flags` is 0 or BPF_F_LOCK.
+    ///
+    /// An answer with fewer elements than fit is not the end: [`Batch::stopped`] says ENOENT there, with or without last
+    /// elements. ENOSPC: hash tables give whole buckets, and the next one is larger than all the room; nothing is read.
+    /// EBUSY, EDEADLK, ETIMEDOUT, EINTR: somebody was in the way, and the same call may be made again.
+    ///
+    /// A hash table's elements that are there all the while come exactly once; others at most once. Tries start over
+    /// when the element that they stand at goes: elements may come again.
+    ///
+    /// Since Linux 5.6 for hash tables and arrays, 5.13 for per-CPU arrays and tries. Before that EINVAL, and ENOTSUPP
+    /// for a map type that cannot.
+    fn map_lookup_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch>;
+    /// As [`map_lookup_batch`](Self::map_lookup_batch), and what is read is removed (`LOOKUP_AND_DELETE_BATCH`); hash
+    /// tables only. Since Linux 5.6.
+    fn map_take_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch>;
+    /// Writes elements one after the other, until one is refused. `flags` is 0 or BPF_F_LOCK: nothing here is like
+    /// BPF_NOEXIST. Since Linux 5.6, as [`map_lookup_batch`](Self::map_lookup_batch).
+    fn map_update_batch(&self, map: BorrowedFd<'_>, keys: &[u8], values: &[u8], flags: u64) -> Result<Batch>;
+    /// Removes elements one after the other, until one is refused: ENOENT if it is not there. Not for arrays. Since
+    /// Linux 5.6.
+    fn map_delete_batch(&self, map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Result<Batch>;
 
     /// Loads BTF. Since Linux 4.18.
     fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd>;

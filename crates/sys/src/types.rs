@@ -56,6 +56,24 @@ pub struct MapCreate<'a> {
     pub ifindex: u32,
 }
 
+/// Where a walk through a map in batches stands; at first, at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchCursor {
+    /// Empty at the start, then what the kernel makes of it: as long as a key, and at least 4 bytes (the number of a
+    /// hash table's bucket).
+    pub token: Vec<u8>,
+}
+
+/// What became of a batch. An error instead means that the kernel has not touched a single element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Elements done: the first ones in the caller's buffers.
+    pub count: usize,
+    /// What stopped the kernel before the end of the buffers: for what was written or removed, why the element after
+    /// the last one done was refused.
+    pub stopped: Option<Errno>,
+}
+
 /// Key and value types of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct MapBtf<'a> {

@@ -27,6 +27,10 @@ pub mod cmd {
     pub const BTF_GET_FD_BY_ID: u32 = 19;
     pub const MAP_FREEZE: u32 = 22;
     pub const BTF_GET_NEXT_ID: u32 = 23;
+    pub const MAP_LOOKUP_BATCH: u32 = 24;
+    pub const MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
+    pub const MAP_UPDATE_BATCH: u32 = 26;
+    pub const MAP_DELETE_BATCH: u32 = 27;
     pub const PROG_BIND_MAP: u32 = 35;
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     pub const LINK_GET_NEXT_ID: u32 = 31;
@@ -63,6 +67,20 @@ pub struct ElemAttr {
     pub pad: u32,
     pub key: u64,
     pub value: u64,
+    pub flags: u64,
+}
+
+/// `BPF_MAP_*_BATCH`; the kernel writes `count`.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BatchAttr {
+    pub in_batch: u64,
+    pub out_batch: u64,
+    pub keys: u64,
+    pub values: u64,
+    pub count: u32,
+    pub map_fd: u32,
+    pub elem_flags: u64,
     pub flags: u64,
 }
 

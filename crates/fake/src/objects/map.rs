@@ -1,5 +1,6 @@
 //! Maps: how elements behave. What may be created is in `create`.
 
+mod batch;
 mod create;
 
 use crate::config::Config;
@@ -75,9 +76,7 @@ impl Map {
         config: &Config,
     ) -> Result<(), Errno> {
         self.check_sizes(key.len(), value.len(), config)?;
-        if self.info.flags & since::WRONLY != 0 {
-            return Err(Errno::PERM);
-        }
+        self.check_readable()?;
         if flags != 0 {
             return Err(Errno::INVAL);
         }
@@ -186,6 +185,10 @@ impl Map {
     fn check_sizes(&self, key: usize, value: usize, config: &Config) -> Result<(), Errno> {
         let fits = key == self.info.key_size as usize && value == self.info.value_buffer_size(config.cpus);
         if fits { Ok(()) } else { Err(Errno::INVAL) }
+    }
+
+    fn check_readable(&self) -> Result<(), Errno> {
+        if self.info.flags & since::WRONLY != 0 { Err(Errno::PERM) } else { Ok(()) }
     }
 
     fn check_writable(&self) -> Result<(), Errno> {

@@ -1,7 +1,8 @@
-//! Shared by the tests: small maps, programs and BTF.
+//! Shared by the tests: small maps, programs and BTF, and the fake against the running kernel.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
-use onebpf_sys::{Errno, Kernel, MapCreate, ProgLoad, Result};
+use onebpf_fake::FakeKernel;
+use onebpf_sys::{Errno, Host, Kernel, Linux, MapCreate, ProgLoad, Release, Result};
 use std::os::fd::OwnedFd;
 
 pub const HASH: u32 = 1;
@@ -57,4 +58,37 @@ pub const INT: [u32; 4] = [1, 1 << 24, 4, 1 << 24 | 0x20];
 
 pub fn errno<T>(result: Result<T>) -> std::result::Result<T, Errno> {
     result.map_err(|e| e.errno)
+}
+
+/// What was asked, and what came back.
+pub type Answers = Vec<(String, std::result::Result<String, Errno>)>;
+
+/// Runs a script on both kernels. What only the fake was asked is not compared: the running kernel may have
+/// been built without something. What only the kernel was asked is something that the fake lacks.
+pub fn agree(test: &str, script: impl Fn(&dyn Kernel) -> Answers) {
+    let Some(host) = privileged(test) else { return };
+    let fake = FakeKernel::linux(&host.release).with_cpus(host.possible_cpus);
+    fake.lift_memlock().expect("lift_memlock");
+    let (real, faked) = (script(&Linux), script(&fake));
+    let mut wrong = Vec::new();
+    for (what, real) in &real {
+        let faked = faked.iter().find(|(asked, _)| asked == what).map(|(_, faked)| faked);
+        if faked != Some(real) {
+            wrong.push(format!("{what}: the kernel says {real:?}, the fake {faked:?}"));
+        }
+    }
+    if host.release.parse::<Release>().expect("a release") > FakeKernel::NEWEST {
+        return eprintln!("{test}: not held against a kernel this new: {}", wrong.join("\n"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+pub fn privileged(test: &str) -> Option<Host> {
+    let host = Linux.host().expect("host");
+    if host.privileged {
+        let _ = Linux.lift_memlock(); // before 5.11 freed maps are charged for a while
+        return Some(host);
+    }
+    eprintln!("skipped {test}: needs CAP_BPF or CAP_SYS_ADMIN");
+    None
 }

@@ -99,14 +99,14 @@ fn elem(map: BorrowedFd<'_>, key: &[u8], flags: u64) -> ElemAttr {
     ElemAttr { map_fd: raw(map), key: address(key), flags, ..ElemAttr::default() }
 }
 
-fn raw(fd: BorrowedFd<'_>) -> u32 {
+pub(super) fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd() as u32
 }
 
 /// Bytes that the kernel moves for a key and for a value.
-struct Sizes {
-    key: usize,
-    value: usize,
+pub(super) struct Sizes {
+    pub(super) key: usize,
+    pub(super) value: usize,
 }
 
 impl Sizes {
@@ -115,7 +115,7 @@ impl Sizes {
     }
 }
 
-fn sizes(map: BorrowedFd<'_>) -> Result<Sizes, Errno> {
+pub(super) fn sizes(map: BorrowedFd<'_>) -> Result<Sizes, Errno> {
     let info = info::map_sizes(map)?;
     Ok(Sizes { key: info.key_size as usize, value: info.value_buffer_size(host::possible_cpus()?) })
 }

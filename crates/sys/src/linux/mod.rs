@@ -1,5 +1,6 @@
 //! The running kernel.
 
+mod batch;
 mod bpf;
 mod bpffs;
 mod btf;
@@ -13,8 +14,8 @@ mod prog;
 mod route;
 
 use crate::types::{
-    BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun, ProgRunResult,
-    RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
+    ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Errno, Error, Kernel, Op, Result};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -57,6 +58,32 @@ impl Kernel for Linux {
     }
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()> {
         map::freeze(map).op(Op::MapFreeze)
+    }
+    fn map_lookup_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch> {
+        batch::read(false, map, cursor, keys, values, flags).op(Op::MapLookupBatch)
+    }
+    fn map_take_batch(
+        &self,
+        map: BorrowedFd<'_>,
+        cursor: &mut BatchCursor,
+        keys: &mut [u8],
+        values: &mut [u8],
+        flags: u64,
+    ) -> Result<Batch> {
+        batch::read(true, map, cursor, keys, values, flags).op(Op::MapTakeBatch)
+    }
+    fn map_update_batch(&self, map: BorrowedFd<'_>, keys: &[u8], values: &[u8], flags: u64) -> Result<Batch> {
+        batch::update(map, keys, values, flags).op(Op::MapUpdateBatch)
+    }
+    fn map_delete_batch(&self, map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Result<Batch> {
+        batch::delete(map, keys, flags).op(Op::MapDeleteBatch)
     }
 
     fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {

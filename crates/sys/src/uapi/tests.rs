@@ -1,8 +1,8 @@
 //! Every number and offset against what the running kernel says in its BTF.
 
 use super::{
-    BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr, RawBtfInfo,
-    RawMapInfo, RawProgInfo, TestRunAttr, cmd,
+    BatchAttr, BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr,
+    RawBtfInfo, RawMapInfo, RawProgInfo, TestRunAttr, cmd,
 };
 use crate::{Kernel, Linux};
 use onebpf_btf::{Btf, Def, Kind, Members, TypeId};
@@ -27,6 +27,7 @@ fn attributes_lie_where_the_kernel_has_them() {
         layout!(MapCreateAttr: map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node,
             map_name, map_ifindex, btf_fd, btf_key_type_id, btf_value_type_id, btf_vmlinux_value_type_id, map_extra),
         layout!(ElemAttr: map_fd, key, value, flags; value is "next_key"),
+        layout!(BatchAttr: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags),
         layout!(ProgLoadAttr: prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version,
             prog_flags, prog_name, prog_ifindex, expected_attach_type, prog_btf_fd, func_info_rec_size, func_info,
             func_info_cnt, line_info_rec_size, line_info, line_info_cnt, attach_btf_id, core_relo_cnt, fd_array;
@@ -92,6 +93,10 @@ fn commands_have_the_kernels_numbers() {
         ("BPF_BTF_GET_FD_BY_ID", cmd::BTF_GET_FD_BY_ID),
         ("BPF_MAP_FREEZE", cmd::MAP_FREEZE),
         ("BPF_BTF_GET_NEXT_ID", cmd::BTF_GET_NEXT_ID),
+        ("BPF_MAP_LOOKUP_BATCH", cmd::MAP_LOOKUP_BATCH),
+        ("BPF_MAP_LOOKUP_AND_DELETE_BATCH", cmd::MAP_LOOKUP_AND_DELETE_BATCH),
+        ("BPF_MAP_UPDATE_BATCH", cmd::MAP_UPDATE_BATCH),
+        ("BPF_MAP_DELETE_BATCH", cmd::MAP_DELETE_BATCH),
         ("BPF_LINK_GET_FD_BY_ID", cmd::LINK_GET_FD_BY_ID),
         ("BPF_LINK_GET_NEXT_ID", cmd::LINK_GET_NEXT_ID),
     ] {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 pub const HASH: u32 = 1;
 pub const ARRAY: u32 = 2;
 pub const PROG_ARRAY: u32 = 3;
+pub const PERCPU_HASH: u32 = 5;
 pub const PERCPU_ARRAY: u32 = 6;
 pub const ARRAY_OF_MAPS: u32 = 12;
 pub const QUEUE: u32 = 22;
