@@ -78,6 +78,18 @@ struct Around<'a> {
     placeholder: TypeId,
 }
 
+impl DowngradeStep {
+    /// Whether it is for types like this one. The first step for a type is taken, and no other.
+    pub fn applies(&self, ty: &OwnedType) -> bool {
+        (self.applies)(ty)
+    }
+
+    /// The step that a kernel with these features needs for a type, if any.
+    pub fn find(ty: &OwnedType, features: &BtfFeatures) -> Option<&'static DowngradeStep> {
+        DOWNGRADE_STEPS.iter().find(|step| !(step.has)(features) && step.applies(ty))
+    }
+}
+
 const fn step(
     rewrites: &'static str,
     since: (u8, u8),
@@ -93,7 +105,7 @@ pub const DOWNGRADE_STEPS: &[DowngradeStep] = &[
     step("VAR to INT", (5, 2), |f| f.datasec, |t| t.def.kind() == Kind::Var, to_byte),
     step("DECL_TAG to INT", (5, 16), |f| f.decl_tag, |t| t.def.kind() == Kind::DeclTag, to_byte),
     step("DATASEC to STRUCT", (5, 2), |f| f.datasec, |t| t.def.kind() == Kind::Datasec, datasec_to_struct),
-    step("`?` of DATASEC names to `_`", (6, 12), |f| f.qmark_datasec, is_qmark_datasec, rename_qmark),
+    step("`?` of DATASEC names to `_`", (6, 9), |f| f.qmark_datasec, is_qmark_datasec, rename_qmark),
     step("FUNC_PROTO to ENUM", (5, 0), |f| f.func, |t| t.def.kind() == Kind::FuncProto, proto_to_enum),
     step("FUNC to TYPEDEF", (5, 0), |f| f.func, |t| t.def.kind() == Kind::Func, func_to_typedef),
     step("global FUNC to static", (5, 6), |f| f.func_global, is_global_func, func_to_static),
@@ -126,9 +138,7 @@ pub fn downgrade<'a>(btf: &'a Btf, features: &BtfFeatures) -> Result<Cow<'a, Btf
 
 /// Rewrites in place; whether anything changed.
 fn rewrite(builder: &mut Builder, features: &BtfFeatures) -> bool {
-    let step_for =
-        |ty: &OwnedType| DOWNGRADE_STEPS.iter().find(|step| !(step.has)(features) && (step.applies)(ty));
-    let todo: Vec<Option<&DowngradeStep>> = builder.types.iter().map(step_for).collect();
+    let todo: Vec<_> = builder.types.iter().map(|ty| DowngradeStep::find(ty, features)).collect();
     if todo.iter().all(Option::is_none) {
         return false;
     }

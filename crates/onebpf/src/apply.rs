@@ -12,7 +12,7 @@ mod refused;
 use crate::error::{Code, Error, Result, Retry};
 use crate::loaded::{Loaded, Migrated};
 use crate::observe;
-use crate::plan::{self, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
+use crate::plan::{self, Adaptation, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
 use crate::program::LoadedProgram;
 use crate::transaction::Running;
 use crate::{Map, Program};
@@ -50,6 +50,7 @@ pub(crate) fn apply_with(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize, hel
         migrated: IndexMap::new(),
         running: None,
         warnings: Vec::new(),
+        adaptations: Vec::new(),
     };
     match (run.steps(jobs), run.running.take()) {
         (Ok(()), _) => Ok(run.finish()),
@@ -75,6 +76,7 @@ struct Run<'a> {
     /// What others see is being changed.
     running: Option<Running<'a>>,
     warnings: Vec<Warning>,
+    adaptations: Vec<Adaptation>,
 }
 
 impl<'a> Run<'a> {
@@ -153,19 +155,21 @@ impl<'a> Run<'a> {
     }
 
     fn load_btf(&mut self, out: Slot<object::Btf>, data: &[u8], optional: bool) -> Result<()> {
-        match self.kernel.btf_load(BtfLoad { data, log: None }) {
-            Ok(fd) => {
-                self.fds.insert(out.number(), fd);
-                return Ok(());
-            }
-            Err(_) if optional && self.final_plan() => return Ok(()),
-            Err(_) => {}
+        if let Ok(fd) = self.kernel.btf_load(BtfLoad { data, log: None }) {
+            self.fds.insert(out.number(), fd);
+            return Ok(());
         }
         // Again, this time asking why.
         let (result, log) = with_log(|log| self.kernel.btf_load(BtfLoad { data, log }), 1);
         match result {
             Ok(fd) => {
                 self.fds.insert(out.number(), fd);
+                Ok(())
+            }
+            Err(e) if optional && self.final_plan() => {
+                let last = log.lines().rev().map(str::trim).find(|line| !line.is_empty());
+                let why = last.map_or_else(String::new, |line| format!(", `{line}`"));
+                self.adapted(format!("the object's BTF is left out: {e}{why}"));
                 Ok(())
             }
             Err(e) => {
@@ -180,7 +184,10 @@ impl<'a> Run<'a> {
             Ok(fd) => fd,
             Err(first) if map.on_refusal.contains(&Fallback::DropBtf) && self.final_plan() => {
                 // The first refusal is the one to report: the second is about less.
-                self.try_create(map, false)?.map_err(|_| refused::map(map, first, &self.plan.host))?
+                let fd = self.try_create(map, false)?;
+                let fd = fd.map_err(|_| refused::map(map, first, &self.plan.host))?;
+                self.adapted(format!("map `{}` is without its key and value types: {first}", map.name));
+                fd
             }
             Err(e) => {
                 let error = refused::map(map, e, &self.plan.host);
@@ -190,6 +197,11 @@ impl<'a> Run<'a> {
         };
         self.fds.insert(map.out.number(), fd);
         Ok(())
+    }
+
+    /// Notes what is otherwise because the kernel refused it.
+    fn adapted(&mut self, what: String) {
+        self.adaptations.push(Adaptation { lacks: None, what });
     }
 
     fn try_create(&self, map: &CreateMap, with_btf: bool) -> Result<onebpf_sys::Result<OwnedFd>> {
@@ -304,7 +316,8 @@ impl<'a> Run<'a> {
             maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
         }
         let warnings = self.plan.warnings.iter().cloned().chain(self.warnings).collect();
-        Loaded { maps, programs, migrated: self.migrated, warnings }
+        let adaptations = self.plan.adaptations.iter().cloned().chain(self.adaptations).collect();
+        Loaded { maps, programs, migrated: self.migrated, warnings, adaptations }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a load gives.
 
+use crate::plan::Adaptation;
 use crate::{Map, Program};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
@@ -18,6 +19,8 @@ pub struct Loaded {
     pub migrated: IndexMap<String, Migrated>,
     /// Oddities that did not stop the load.
     pub warnings: Vec<Warning>,
+    /// What the kernel got otherwise than the object has it.
+    pub adaptations: Vec<Adaptation>,
 }
 
 /// What became of a pinned map's entries.

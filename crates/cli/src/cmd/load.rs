@@ -7,6 +7,7 @@ use crate::render;
 use crate::report::ErrorJson;
 use crate::table::Table;
 use crate::value::hex;
+use onebpf::plan::Adaptation;
 use onebpf::{Counting, Kernel, Linux, Loaded, Migrated, Phases};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ struct Document {
     maps: Vec<MapJson>,
     programs: Vec<ProgramJson>,
     migrated: Vec<MigratedJson>,
+    /// What this kernel got otherwise than the object has it.
+    adaptations: Vec<Adaptation>,
     timings: Timings,
     error: Option<ErrorJson>,
 }
@@ -83,6 +86,9 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
             let text = render::warning(warning, Some(&args.file), out.message_style());
             out.say(&text);
         }
+    }
+    if out.verbose && !out.json {
+        loaded.adaptations.iter().for_each(|adaptation| out.say(&format!("note: {adaptation}")));
     }
     if out.json {
         out.json(&document)?;
@@ -142,6 +148,7 @@ fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
     }
     let migrated =
         |(map, counts): (&String, &Migrated)| MigratedJson { map: map.clone(), counts: counts.clone() };
+    document.adaptations.clone_from(&loaded.adaptations);
     document.migrated = loaded.migrated.iter().map(migrated).collect();
     Ok(())
 }
@@ -155,6 +162,7 @@ fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
     document.maps.clear();
     document.programs.clear();
     document.migrated.clear();
+    document.adaptations.clear();
     document.error = Some(ErrorJson::from(&**report));
     match out.json(&document) {
         Ok(()) => failure.told(),

@@ -8,6 +8,8 @@ use onebpf_sys::{Errno, Feature};
 pub(crate) struct Btf {
     pub(crate) data: Vec<u8>,
     types: Vec<Type>,
+    /// Functions and arguments with the tag `arg:ctx`.
+    contexts: Vec<(u32, u32)>,
 }
 
 struct Type {
@@ -30,6 +32,7 @@ const ARRAY: u32 = 3;
 const ENUM: u32 = 6;
 const FUNC_PROTO: u32 = 13;
 const VAR: u32 = 14;
+const DECL_TAG: u32 = 17;
 const ENUM64: u32 = 19;
 
 /// Sections may be this long (BTF_MAX_SIZE in the kernel).
@@ -44,7 +47,7 @@ impl Btf {
             return Err(Errno::INVAL.into()); // no such command
         }
         let (types, strings) = sections(data, config)?;
-        let mut btf = Self { data: data.to_vec(), types: Vec::new() };
+        let mut btf = Self { data: data.to_vec(), types: Vec::new(), contexts: Vec::new() };
         let mut words = types.chunks_exact(4).map(word);
         while let Some(name) = words.next() {
             let (Some(info), Some(size)) = (words.next(), words.next()) else {
@@ -61,6 +64,9 @@ impl Btf {
         for (index, t) in btf.types.iter().enumerate() {
             let place = |why| No::new(Errno::INVAL, format!("[{}] kind {}: {why}", index + 1, t.kind));
             btf.check(t, strings, config).map_err(place)?;
+            if t.kind == DECL_TAG && string(strings, t.name) == Some(b"arg:ctx") {
+                btf.contexts.extend(t.rest.first().map(|argument| (t.word, *argument)));
+            }
         }
         Ok(btf)
     }
@@ -87,6 +93,20 @@ impl Btf {
             }
         }
         false
+    }
+
+    /// An argument of a global function that the verifier cannot know the meaning of: a `void *`, unless a tag says
+    /// that it is the context (`btf_prepare_func_args`).
+    pub(crate) fn unknown_argument(&self, func: u32, config: &Config) -> Option<usize> {
+        let global = self.get(func).filter(|f| f.kind == FUNC && f.vlen == 1)?;
+        let proto = self.get(global.word).filter(|proto| proto.kind == FUNC_PROTO)?;
+        let mut params = proto.rest.chunks_exact(2).filter_map(|param| param.get(1));
+        let tagged = |at: usize| config.has(Feature::ArgCtxTag) && self.contexts.contains(&(func, at as u32));
+        params.position(|id| self.is_void_pointer(*id)).filter(|at| !tagged(*at))
+    }
+
+    fn is_void_pointer(&self, id: u32) -> bool {
+        self.get(id).is_some_and(|pointer| pointer.kind == PTR && pointer.word == 0)
     }
 
     fn get(&self, id: u32) -> Option<&Type> {
@@ -117,7 +137,7 @@ impl Btf {
             FUNC | FUNC_PROTO => Feature::BtfFunc,
             VAR | DATASEC => Feature::BtfDatasec,
             16 => Feature::BtfFloat,
-            17 => Feature::BtfDeclTag,
+            DECL_TAG => Feature::BtfDeclTag,
             18 => Feature::BtfTypeTag,
             ENUM64 => Feature::BtfEnum64,
             _ => return Err("Unknown kind"),
@@ -212,7 +232,7 @@ fn word(bytes: &[u8]) -> u32 {
 fn words_after(kind: u32, vlen: u32) -> usize {
     let vlen = vlen as usize;
     match kind {
-        INT | VAR | 17 => 1,
+        INT | VAR | DECL_TAG => 1,
         ARRAY => 3,
         STRUCT | 5 | DATASEC | ENUM64 => 3 * vlen,
         ENUM | FUNC_PROTO => 2 * vlen,
@@ -226,5 +246,5 @@ fn is_modifier(kind: u32) -> bool {
 }
 
 fn has_type(kind: u32) -> bool {
-    matches!(kind, PTR | FUNC | FUNC_PROTO | VAR | 17) || is_modifier(kind)
+    matches!(kind, PTR | FUNC | FUNC_PROTO | VAR | DECL_TAG) || is_modifier(kind)
 }

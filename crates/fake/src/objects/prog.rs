@@ -80,6 +80,7 @@ fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<
     match btf {
         Some((_, _, btf)) if !attr.func_info.is_empty() => {
             check_func_info(attr.func_info, &found.subprogs, |id| btf.kind(id) == Some(FUNC))?;
+            check_arguments(attr.func_info, |id| btf.unknown_argument(id, config))?;
         }
         None if !attr.func_info.is_empty() || !attr.line_info.is_empty() => return Err(Errno::INVAL.into()),
         _ if found.callbacks && attr.func_info.is_empty() => {
@@ -157,12 +158,7 @@ fn check_func_info(
     subprogs: &BTreeSet<usize>,
     is_func: impl Fn(u32) -> bool,
 ) -> Result<(), No> {
-    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_ne_bytes);
-    let records: Vec<(usize, u32)> = records
-        .chunks_exact(8)
-        .map(|record| record.split_at(4))
-        .map(|(offset, id)| (word(offset) as usize, word(id)))
-        .collect();
+    let records: Vec<(usize, u32)> = func_records(records).collect();
     let no = |why: &str| Err(No::new(Errno::INVAL, format!("{why}\n")));
     if records.len() != subprogs.len() {
         return no("number of funcs in func_info doesn't match number of subprogs");
@@ -174,6 +170,24 @@ fn check_func_info(
         return no("invalid type id in func info");
     }
     Ok(())
+}
+
+/// Global functions are verified by the types of their arguments; the main one is called by the kernel.
+fn check_arguments(records: &[u8], unknown: impl Fn(u32) -> Option<usize>) -> Result<(), No> {
+    match func_records(records).skip(1).find_map(|(_, id)| unknown(id)) {
+        Some(at) => {
+            let why = format!("arg#{at} reference type('UNKNOWN ') size cannot be determined: -22\n");
+            Err(No::new(Errno::INVAL, why))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Offset and type of each function.
+fn func_records(records: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_ne_bytes);
+    let halves = records.chunks_exact(8).map(|record| record.split_at(4));
+    halves.map(move |(offset, id)| (word(offset) as usize, word(id)))
 }
 
 /// FNV-1a: the kernel hashes otherwise, but what matters is that equal programs have equal tags.

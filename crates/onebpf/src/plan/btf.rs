@@ -1,11 +1,12 @@
 //! The object's BTF as the kernel will get it: data sections laid out, and fitted to what the kernel can read. Ids
 //! and string offsets stay, so that maps and line information still speak of the same things.
 
-use super::Step;
 use super::draft::Draft;
+use super::programs::Chosen;
+use super::{Step, arg_ctx};
 use crate::Spec;
 use crate::error::Result;
-use onebpf_btf::{Btf, BtfFeatures, Builder, FuncLinkage, Kind, OwnedDef, OwnedType};
+use onebpf_btf::{Btf, BtfFeatures, Builder, DOWNGRADE_STEPS, DowngradeStep, OwnedDef, OwnedType};
 use onebpf_btf::{VarSymbol, downgrade, fix_datasecs, fix_externs, fix_functions};
 use onebpf_object::{Dialect, ExternKind, Function, Linkage, MapSpec};
 use onebpf_sys::Feature;
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Adds the step that loads BTF, if the object has any and the kernel may take it.
-pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
+pub(super) fn steps(draft: &mut Draft<'_>, programs: &mut [Chosen<'_>]) -> Result<()> {
     let Some(btf) = &draft.spec.btf else { return Ok(()) };
     let mut builder = Builder::from_btf(btf)?;
     let layout = Layout::of(draft.spec, &builder);
@@ -23,12 +24,13 @@ pub(super) fn steps(draft: &mut Draft<'_>) -> Result<()> {
         layout.symbol(section, name)
     })?;
     fix_functions(&mut builder, &|name| is_hidden(draft.spec, name));
-    let features = features(draft, &builder);
-    let fixed = Btf::from_vec(builder.build()?)?;
-    let fitted = downgrade(&fixed, &features)?;
-    if !draft.has(Feature::Btf) {
+    if !draft.has_or(Feature::Btf, || "the object's BTF is left out".to_owned()) {
         return Ok(());
     }
+    arg_ctx::fix(draft, &mut builder, programs);
+    let features = features(draft, &builder.types);
+    let fixed = Btf::from_vec(builder.build()?)?;
+    let fitted = downgrade(&fixed, &features)?;
     let out = draft.slot();
     draft.btf = Some(out);
     draft.push(Step::LoadBtf { out, data: Arc::from(fitted.bytes()), optional: true });
@@ -48,58 +50,43 @@ fn kconfig_offset(spec: &Spec, name: &str) -> Option<u32> {
     }
 }
 
-/// Which type makes a plan rely on which feature, and where that is noted for the downgrade.
-struct Need {
-    feature: Feature,
-    applies: fn(&OwnedType) -> bool,
-    set: fn(&mut BtfFeatures, bool),
-}
+/// What the downgrade goes by, and the feature that the kernel is asked for.
+type Needs = (Feature, fn(&mut BtfFeatures, bool));
 
-const NEEDS: [Need; 8] = [
-    Need {
-        feature: Feature::BtfFunc,
-        applies: |t| matches!(t.def.kind(), Kind::Func | Kind::FuncProto),
-        set: |f, on| f.func = on,
-    },
-    Need {
-        feature: Feature::BtfGlobalFunc,
-        applies: |t| matches!(t.def, OwnedDef::Func { linkage: FuncLinkage::Global, .. }),
-        set: |f, on| f.func_global = on,
-    },
-    Need {
-        feature: Feature::BtfDatasec,
-        applies: |t| matches!(t.def.kind(), Kind::Var | Kind::Datasec),
-        set: |f, on| f.datasec = on,
-    },
-    Need {
-        feature: Feature::BtfQmarkDatasec,
-        applies: |t| t.def.kind() == Kind::Datasec && t.name.starts_with('?'),
-        set: |f, on| f.qmark_datasec = on,
-    },
-    Need { feature: Feature::BtfFloat, applies: |t| t.def.kind() == Kind::Float, set: |f, on| f.float = on },
-    Need {
-        feature: Feature::BtfDeclTag,
-        applies: |t| t.def.kind() == Kind::DeclTag,
-        set: |f, on| f.decl_tag = on,
-    },
-    Need {
-        feature: Feature::BtfTypeTag,
-        applies: |t| t.def.kind() == Kind::TypeTag,
-        set: |f, on| f.type_tag = on,
-    },
-    Need {
-        feature: Feature::BtfEnum64,
-        applies: |t| matches!(t.def, OwnedDef::Enum64 { .. } | OwnedDef::Enum { signed: true, .. }),
-        set: |f, on| f.enum64 = on,
-    },
+const NEEDS: [Needs; 8] = [
+    (Feature::BtfFunc, |f, on| f.func = on),
+    (Feature::BtfGlobalFunc, |f, on| f.func_global = on),
+    (Feature::BtfDatasec, |f, on| f.datasec = on),
+    (Feature::BtfQmarkDatasec, |f, on| f.qmark_datasec = on),
+    (Feature::BtfFloat, |f, on| f.float = on),
+    (Feature::BtfDeclTag, |f, on| f.decl_tag = on),
+    (Feature::BtfTypeTag, |f, on| f.type_tag = on),
+    (Feature::BtfEnum64, |f, on| f.enum64 = on),
 ];
 
-/// What the kernel reads, as far as these types need to know. [`Builder`] writes no layout section.
-fn features(draft: &mut Draft<'_>, builder: &Builder) -> BtfFeatures {
+/// The steps that a kernel without this feature makes necessary.
+fn steps_without(set: fn(&mut BtfFeatures, bool)) -> impl Iterator<Item = &'static DowngradeStep> {
     let mut features = BtfFeatures::all();
-    for need in &NEEDS {
-        if builder.types.iter().any(need.applies) {
-            (need.set)(&mut features, draft.has(need.feature));
+    set(&mut features, false);
+    DOWNGRADE_STEPS.iter().filter(move |step| !(step.has)(&features))
+}
+
+/// What the kernel reads, as far as these types need to know, with a note of what is rewritten. [`Builder`] writes no
+/// layout section.
+fn features(draft: &mut Draft<'_>, types: &[OwnedType]) -> BtfFeatures {
+    let mut features = BtfFeatures::all();
+    for (feature, set) in NEEDS {
+        if steps_without(set).any(|step| types.iter().any(|ty| step.applies(ty))) {
+            set(&mut features, draft.has(feature));
+        }
+    }
+    let rewritten: Vec<_> = types.iter().filter_map(|ty| DowngradeStep::find(ty, &features)).collect();
+    for (feature, set) in NEEDS {
+        for step in steps_without(set) {
+            let count = rewritten.iter().filter(|found| std::ptr::eq(**found, step)).count();
+            if count > 0 {
+                draft.adapt(feature, format!("BTF: {count} times {}", step.rewrites));
+            }
         }
     }
     features
@@ -159,5 +146,22 @@ impl<'a> Layout<'a> {
             u32::try_from(map.place.offset?).ok()
         };
         variable.map(|v| v.offset).or_else(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_of_the_downgrade_has_its_feature() {
+        for step in DOWNGRADE_STEPS {
+            let mut features =
+                NEEDS.iter().filter(|(_, set)| steps_without(*set).any(|s| std::ptr::eq(s, step)));
+            let since = features.next().map(|(feature, _)| feature.since());
+            let since = since.map(|release| (release.major, release.minor));
+            assert_eq!(since, Some((u32::from(step.since.0), u32::from(step.since.1))), "{}", step.rewrites);
+            assert!(features.next().is_none(), "{}", step.rewrites);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::pins::Publish;
 use super::step::object;
-use super::{CreateMap, Migration, Plan, Slot, Step};
+use super::{Adaptation, CreateMap, Migration, Plan, Slot, Step};
 use crate::{Facts, Module, Options, Spec};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::{Feature, Support};
@@ -89,6 +89,29 @@ impl<'a> Draft<'a> {
 
     pub(super) fn warn(&mut self, code: &str, message: String, place: &Place) {
         self.plan.warnings.push(Warning { code: code.to_owned(), message, place: place.clone() });
+    }
+
+    /// Notes what is otherwise for want of `lacks`, once.
+    pub(super) fn adapt(&mut self, lacks: Feature, what: impl Into<String>) {
+        let adaptation = Adaptation { lacks: Some(lacks), what: what.into() };
+        if !self.plan.adaptations.contains(&adaptation) {
+            self.plan.adaptations.push(adaptation);
+        }
+    }
+
+    /// [`has`](Self::has), with a note of what is otherwise if not.
+    pub(super) fn has_or(&mut self, feature: Feature, otherwise: impl FnOnce() -> String) -> bool {
+        let has = self.has(feature);
+        if !has {
+            self.adapt(feature, otherwise());
+        }
+        has
+    }
+
+    /// The name that the kernel gets for an object: none, if it takes none.
+    pub(super) fn kernel_name(&mut self, name: &str) -> String {
+        let takes = self.has_or(Feature::ObjectName, || "maps and programs have no names".to_owned());
+        if takes { super::maps::object_name(name) } else { String::new() }
     }
 
     /// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK, 64 KiB by default then. A probe that found out

@@ -83,8 +83,9 @@ pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()
     }
     for name in needed {
         let Some(map) = spec.maps.get(*name) else { continue };
-        if is_data(map) && !draft.has(Feature::GlobalData) {
-            // As libbpf: the map is left out, and a program that refers to it is an error of its own.
+        let left_out = || format!("map `{name}` is left out: it holds variables");
+        if is_data(map) && !draft.has_or(Feature::GlobalData, left_out) {
+            // As libbpf: a program that refers to it is an error of its own.
             continue;
         }
         one(draft, name, map)?;
@@ -177,7 +178,7 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
         );
     }
     let mut wanted = normalise(draft, inner, &format!("{}.inner", outer.name), depth);
-    wanted.kernel_name = kernel_name(draft, &inner.name);
+    wanted.kernel_name = draft.kernel_name(&inner.name);
     wanted.template = true;
     if inner.kind.holds_maps() {
         wanted.inner = Some(template(draft, inner, depth + 1)?);
@@ -207,13 +208,14 @@ fn creatable(map: &MapSpec) -> Result<()> {
 fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> CreateMap {
     let btf = btf_types(draft, map);
     let mut flags = map.flags;
-    if is_data(map) && flags & BPF_F_MMAPABLE != 0 && !draft.has(Feature::ArrayMmap) {
+    let unmappable = || format!("map `{name}` cannot be mapped into memory: no BPF_F_MMAPABLE");
+    if is_data(map) && flags & BPF_F_MMAPABLE != 0 && !draft.has_or(Feature::ArrayMmap, unmappable) {
         flags &= !BPF_F_MMAPABLE;
     }
     CreateMap {
         out: Slot::new(0),
         name: name.to_owned(),
-        kernel_name: kernel_name(draft, &map.name),
+        kernel_name: draft.kernel_name(&map.name),
         map_type: map.kind.0,
         key_size: map.key.size,
         value_size: if map.kind.holds_maps() { 4 } else { map.value.size },
@@ -316,10 +318,6 @@ fn btf_types(draft: &Draft<'_>, map: &MapSpec) -> Option<MapBtfRef> {
 }
 
 /// The name for the kernel: at most 15 of `[A-Za-z0-9_.]` (`bpf_obj_name_cpy()`).
-fn kernel_name(draft: &mut Draft<'_>, name: &str) -> String {
-    if draft.has(Feature::ObjectName) { object_name(name) } else { String::new() }
-}
-
 pub(super) fn object_name(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '_' };
     name.chars().take(OBJ_NAME_MAX).map(legal).collect()
@@ -344,7 +342,9 @@ fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Ma
     if let Contents::Entries(entries) = &map.contents {
         super::entries::write(draft, name, map, slot, entries)?;
     }
-    if map.read_only && draft.has(Feature::MapFreeze) {
+    let left_open =
+        || format!("map `{name}` is read-only to programs, but not to user space: it is not frozen");
+    if map.read_only && draft.has_or(Feature::MapFreeze, left_open) {
         draft.push(Step::Freeze { map: slot, name: name.to_owned() });
     }
     Ok(())

@@ -4,6 +4,8 @@
 //! [`Facts`]. What nobody asked the kernel for is taken for granted and
 //! written down in [`Plan::assumed`].
 
+mod adaptation;
+mod arg_ctx;
 mod btf;
 mod compare;
 mod convert;
@@ -19,6 +21,7 @@ mod slots;
 mod step;
 mod transaction;
 
+pub use adaptation::Adaptation;
 pub use compare::compare;
 pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};
@@ -57,6 +60,9 @@ pub struct Plan {
     pub assumed: BTreeSet<Feature>,
     /// Oddities that do not stop a load.
     pub warnings: Vec<Warning>,
+    /// What this kernel gets otherwise than the object has it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub adaptations: Vec<Adaptation>,
     /// The host that it is made for.
     pub host: Host,
     /// The BTF that names source files and lines, for messages.
@@ -80,7 +86,7 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     let needed = maps::needed(spec, options, &programs)?;
     let mut draft = Draft::new(spec, options, facts);
     draft.memlock();
-    btf::steps(&mut draft)?;
+    btf::steps(&mut draft, &mut programs)?;
     maps::steps(&mut draft, &needed)?;
     programs::steps(&mut draft, &programs)?;
     slots::steps(&mut draft, &needed)?;

@@ -30,6 +30,9 @@ impl fmt::Display for Plan {
         for diff in &self.diff {
             writeln!(f, "{diff}")?;
         }
+        for adaptation in &self.adaptations {
+            writeln!(f, "note: {adaptation}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "warning[{}]: {}", warning.code, warning.message)?;
         }

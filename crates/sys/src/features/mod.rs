@@ -54,6 +54,10 @@ pub enum Feature {
     Callbacks,
     /// BPF_PROG_BIND_MAP: a program holds a map that its code does not name. Linux 5.10.
     ProgBindMap,
+    /// The helpers `bpf_probe_read_kernel`, `bpf_probe_read_user` and their `_str` forms.
+    ProbeReadKernel,
+    /// `__arg_ctx`: the declaration tag `arg:ctx` on an argument of a global function.
+    ArgCtxTag,
 }
 
 impl Feature {
@@ -207,6 +211,8 @@ const TABLE: &[Row] = &[
     row(Feature::Bpf2Bpf, "bpf2bpf", (4, 16), probes::bpf2bpf),
     row(Feature::Callbacks, "callbacks", (5, 13), probes::callbacks),
     row(Feature::ProgBindMap, "prog_bind_map", (5, 10), probes::prog_bind_map),
+    row(Feature::ProbeReadKernel, "probe_read_kernel", (5, 5), probes::probe_read_kernel),
+    row(Feature::ArgCtxTag, "arg_ctx_tag", (6, 8), probes::arg_ctx_tag),
 ];
 
 #[cfg(test)]
@@ -219,7 +225,7 @@ mod tests {
             assert_eq!(row.feature as usize, index, "{}", row.name);
         }
         // The last variant: a new one without a row would index past the table.
-        assert_eq!(Feature::ProgBindMap as usize + 1, TABLE.len());
+        assert_eq!(Feature::ArgCtxTag as usize + 1, TABLE.len());
     }
 
     #[test]

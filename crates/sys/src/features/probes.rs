@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 const ARRAY: u32 = 2;
 const RINGBUF: u32 = 27;
 const SOCKET_FILTER: u32 = 1;
+const KPROBE: u32 = 2;
+const TRACEPOINT: u32 = 5;
 const F_MMAPABLE: u32 = 1 << 10;
 
 /// Attribute bytes that a kernel does not know are E2BIG, values and commands that it does not know
@@ -76,6 +78,32 @@ pub(crate) fn prog_bind_map(kernel: &dyn Kernel) -> Support {
         return Support::Unknown;
     };
     verdict(&kernel.prog_bind_map(prog.as_fd(), map.as_fd()))
+}
+
+/// Reads 8 bytes at 0 to the stack.
+pub(crate) fn probe_read_kernel(kernel: &dyn Kernel) -> Support {
+    let stack = [insn(MOV_REG, 10 << 4 | 1, 0, 0), insn(ADD_IMM, 1, 0, -8)].concat();
+    let call = [insn(MOV_IMM, 2, 0, 8), insn(MOV_IMM, 3, 0, 0), insn(CALL, 0, 0, PROBE_READ_KERNEL)].concat();
+    let insns = [stack, call, insn(EXIT, 0, 0, 0).to_vec()].concat();
+    verdict(&kernel.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
+}
+
+/// A global function with the argument `void *ctx __arg_ctx` calls a helper that wants the context.
+pub(crate) fn arg_ctx_tag(kernel: &dyn Kernel) -> Support {
+    let pointer = [0, info(PTR, 0), 0];
+    let proto = [0, info(FUNC_PROTO, 1), 1, 1, 2];
+    let funcs = [1, info(FUNC, 1), 3, 3, info(FUNC, 1), 3];
+    let tag = [5, info(DECL_TAG, 0), 5, 0];
+    let types = [&int(0)[..], &pointer, &proto, &funcs, &tag].concat();
+    let btf = match kernel.btf_load(BtfLoad { data: &btf_blob(&types, b"\0a\0b\0arg:ctx\0"), log: None }) {
+        Ok(btf) => btf,
+        Err(e) => return verdict::<()>(&Err(e)),
+    };
+    let main = [insn(CALL, PSEUDO_CALL << 4, 0, 1), insn(EXIT, 0, 0, 0)].concat();
+    let insns = [main, [insn(CALL, 0, 0, GET_FUNC_IP), insn(EXIT, 0, 0, 0)].concat()].concat();
+    let func_info = words(&[0, 4, 2, 5]);
+    let attr = ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) };
+    verdict(&kernel.prog_load(ProgLoad { prog_type: KPROBE, ..attr }))
 }
 
 /// One page: kernels before 5.11 charge it to RLIMIT_MEMLOCK.
@@ -152,11 +180,16 @@ fn prog(insns: &[u8]) -> ProgLoad<'_, 'static> {
 const LD_IMM64: u8 = 0x18;
 const ST_DW: u8 = 0x7a;
 const MOV_IMM: u8 = 0xb7;
+const MOV_REG: u8 = 0xbf;
+const ADD_IMM: u8 = 0x07;
 const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const PSEUDO_CALL: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
 const PSEUDO_FUNC: u8 = 4;
+// Helpers.
+const PROBE_READ_KERNEL: i32 = 113;
+const GET_FUNC_IP: i32 = 173;
 
 fn returns_0() -> Vec<u8> {
     [insn(MOV_IMM, 0, 0, 0), insn(EXIT, 0, 0, 0)].concat()

@@ -5,6 +5,7 @@ use crate::log::No;
 use crate::objects::{Body, Objects, Serial};
 use onebpf_sys::{Errno, Feature};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 /// What a program's instructions lean on.
 pub(super) struct Found {
@@ -21,8 +22,9 @@ const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const JA: u8 = 0x05;
 const JA32: u8 = 0x06;
-/// `bpf_ktime_get_coarse_ns`.
-const COARSE_CLOCK: i32 = 160;
+/// Helpers that came with features: `bpf_ktime_get_coarse_ns`; `bpf_probe_read_user` and its three siblings.
+const HELPERS: [(RangeInclusive<i32>, Feature); 2] =
+    [(160..=160, Feature::MemcgAccount), (112..=115, Feature::ProbeReadKernel)];
 
 struct Insn {
     code: u8,
@@ -56,8 +58,8 @@ pub(super) fn check(bytes: &[u8], fd_array: &[i32], objects: &Objects, config: &
                 at += 1;
             }
             CALL => match insn.src {
-                0 if insn.imm == COARSE_CLOCK && !config.has(Feature::MemcgAccount) => {
-                    return no(at, "invalid func unknown#160");
+                0 if HELPERS.iter().any(|(ids, needs)| ids.contains(&insn.imm) && !config.has(*needs)) => {
+                    return no(at, &format!("invalid func unknown#{}", insn.imm));
                 }
                 0 if insn.imm > 0 => {}
                 1 if config.has(Feature::Bpf2Bpf) => {
