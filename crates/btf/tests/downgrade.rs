@@ -17,7 +17,7 @@ const B: u32 = 32;
 const NEW: u32 = 34;
 const KFLAG: u32 = 1 << 31;
 
-fn info(kind: u32, vlen: u32) -> u32 {
+const fn info(kind: u32, vlen: u32) -> u32 {
     kind << 24 | vlen
 }
 
@@ -36,19 +36,26 @@ struct Case {
     new_strings: &'static [u8],
 }
 
+fn case(
+    step: &'static str,
+    lacks: fn(&mut BtfFeatures),
+    before: &[&[u32]],
+    after: &[&[u32]],
+    new_strings: &'static [u8],
+) -> Case {
+    Case { step, lacks, before: before.concat(), after: after.concat(), new_strings }
+}
+
 fn cases() -> Vec<Case> {
-    let case = |step, lacks: fn(&mut BtfFeatures), before: &[&[u32]], after: &[&[u32]], new_strings| Case {
-        step,
-        lacks,
-        before: before.concat(),
-        after: after.concat(),
-        new_strings,
-    };
-    let var: &[u32] = &[V, info(14, 0), 1, 0];
+    sections().into_iter().chain(functions()).chain(kinds()).collect()
+}
+
+const A_VAR: &[u32] = &[V, info(14, 0), 1, 0];
+const A_PROTO: &[u32] = &[0, info(13, 2), 1, P, 1, A, 1];
+
+fn sections() -> Vec<Case> {
+    let (var, proto) = (A_VAR, A_PROTO);
     let section: &[u32] = &[SECTION, info(15, 1), 16, 2, 8, 4];
-    let proto: &[u32] = &[0, info(13, 2), 1, P, 1, A, 1];
-    let unnamed: &[u32] = &[0, info(13, 2), 0, 0, 1, 0, 0];
-    let global: &[u32] = &[F, info(12, 1), 2];
     vec![
         case("VAR to INT", |f| f.datasec = false, &[var], &[&byte(V)], b""),
         case(
@@ -72,6 +79,14 @@ fn cases() -> Vec<Case> {
             &[var, &[NEW, info(15, 1), 16, 2, 8, 4]],
             b"_.data\0",
         ),
+    ]
+}
+
+fn functions() -> Vec<Case> {
+    let proto = A_PROTO;
+    let unnamed: &[u32] = &[0, info(13, 2), 0, 0, 1, 0, 0];
+    let global: &[u32] = &[F, info(12, 1), 2];
+    vec![
         case("FUNC_PROTO to ENUM", |f| f.func = false, &[proto], &[&[0, info(6, 2), 4, P, 1, A, 1]], b""),
         // libbpf leaves unnamed values here, which the kernel refuses.
         case(
@@ -95,6 +110,11 @@ fn cases() -> Vec<Case> {
             &[proto, &[F, info(12, 0), 2], &[A, info(12, 0), 2], &[B, info(12, 0), 2]],
             b"",
         ),
+    ]
+}
+
+fn kinds() -> Vec<Case> {
+    vec![
         case(
             "FLOAT to STRUCT",
             |f| f.float = false,

@@ -2,7 +2,8 @@
 //! the context, as libbpf's `bpf_program_fixup_func_info` does it.
 //!
 //! A global function is verified by its types alone, and the same function may be called by programs of several types.
-//! So each program gets a copy of the function's type with the pointer that its own type wants.
+//! So each program gets a copy of the function's type with the pointer that its own type wants. Hidden functions are
+//! static by now, and the verifier follows those from call to call.
 
 use super::draft::Draft;
 use super::programs::{Chosen, typed};

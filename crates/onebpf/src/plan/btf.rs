@@ -83,9 +83,10 @@ fn features(draft: &mut Draft<'_>, types: &[OwnedType]) -> BtfFeatures {
     let rewritten: Vec<_> = types.iter().filter_map(|ty| DowngradeStep::find(ty, &features)).collect();
     for (feature, set) in NEEDS {
         for step in steps_without(set) {
-            let count = rewritten.iter().filter(|found| std::ptr::eq(**found, step)).count();
+            let count = rewritten.iter().filter(|found| found.rewrites == step.rewrites).count();
             if count > 0 {
-                draft.adapt(feature, format!("BTF: {count} times {}", step.rewrites));
+                let types = if count == 1 { "type" } else { "types" };
+                draft.adapt(feature, format!("BTF: {} ({count} {types})", step.rewrites));
             }
         }
     }
@@ -157,7 +158,7 @@ mod tests {
     fn every_step_of_the_downgrade_has_its_feature() {
         for step in DOWNGRADE_STEPS {
             let mut features =
-                NEEDS.iter().filter(|(_, set)| steps_without(*set).any(|s| std::ptr::eq(s, step)));
+                NEEDS.iter().filter(|(_, set)| steps_without(*set).any(|s| s.rewrites == step.rewrites));
             let since = features.next().map(|(feature, _)| feature.since());
             let since = since.map(|release| (release.major, release.minor));
             assert_eq!(since, Some((u32::from(step.since.0), u32::from(step.since.1))), "{}", step.rewrites);

@@ -13,6 +13,7 @@ mod core;
 mod draft;
 mod entries;
 mod maps;
+mod older;
 mod pins;
 mod programs;
 mod scope;

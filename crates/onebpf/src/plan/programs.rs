@@ -1,15 +1,13 @@
 //! Programs: which are loaded, and all that the kernel is given of each.
 
 use super::draft::Draft;
+use super::older;
 use super::{Attach, LoadProgram, Operand, Patch, Step};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::{KernelName, NameKind, Named};
 use crate::{Options, Spec};
-use onebpf_object::insn::{Insn, helper_name};
-use onebpf_object::{
-    AttachType, Dialect, LinkedProgram, Place, Poison, ProgramSpec, ProgramType, Ref, SectionFlags,
-    SectionRule,
-};
+use onebpf_object::insn::Insn;
+use onebpf_object::{AttachType, LinkedProgram, Place, Poison, ProgramSpec, ProgramType, Ref};
 use onebpf_sys::Feature;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -114,13 +112,13 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
     relocatable(draft, chosen, kind, &place)?;
     let (mut insns, patches) = patched(draft, chosen, &place)?;
-    older_helpers(draft, &program.name, &mut insns);
+    older::helpers(draft, &program.name, &mut insns);
     let no_lines = || format!("program `{}` has no function types and source lines", program.name);
     let infos =
         draft.btf.is_some() && !linked.func_info.is_empty() && draft.has_or(Feature::BtfFunc, no_lines);
     let btf = draft.btf.filter(|_| infos);
     let attach = attach(draft, program, &place)?;
-    let expected_attach_type = expected_attach_type(draft, program, kind, attach_type, &place)?;
+    let expected_attach_type = older::attach_type(draft, program, kind, attach_type, &place)?;
     let kernel_version = match (draft.spec.kernel_version, kind) {
         // Kernels before 5.0 compare it with their own for kprobes; later ones do not look.
         (0, ProgramType::KPROBE) => draft.facts.host.version_code,
@@ -149,67 +147,6 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         log_level: draft.options.log_level,
         place,
     })
-}
-
-/// The attach type that is said at load. Kernels before 4.17 know none. Most programs can do without: those of sections
-/// that libbpf marks so (`SEC_EXP_ATTACH_OPT`), and tc's, where it matters when a link is made. Others would become
-/// something else.
-fn expected_attach_type(
-    draft: &mut Draft<'_>,
-    program: &ProgramSpec,
-    kind: ProgramType,
-    attach: AttachType,
-    place: &Place,
-) -> Result<u32> {
-    if attach.0 == 0 || shares_with_tc(draft.spec, kind) {
-        return Ok(0);
-    }
-    let left_out = || format!("program `{}` is loaded without its attach type, {attach}", program.name);
-    if draft.has_or(Feature::ExpectedAttachType, left_out) {
-        return Ok(attach.0);
-    }
-    let optional = |rule: &SectionRule| rule.flags.contains(SectionFlags::ATTACH_OPTIONAL);
-    if kind == ProgramType::SCHED_CLS
-        || SectionRule::find(&program.section).is_some_and(|(rule, _)| optional(rule))
-    {
-        return Ok(0);
-    }
-    let text = format!(
-        "program `{}` must be loaded for the attach type {attach}, and this kernel takes none",
-        program.name
-    );
-    Err(Error::new(Code::Lacking, text).at(place).hint("attach types at load need Linux 4.17"))
-}
-
-/// Before Linux 5.5 two helpers read the memory of the kernel and of processes alike: libbpf's
-/// `bpf_object__sanitize_prog`. Rows: the helper, and what it was before.
-const OLDER_HELPERS: [(i32, i32); 4] = [(112, 4), (113, 4), (114, 45), (115, 45)];
-
-fn older_helpers(draft: &mut Draft<'_>, program: &str, insns: &mut [Insn]) {
-    for insn in insns {
-        let older = insn.helper().and_then(|helper| OLDER_HELPERS.iter().find(|(new, _)| *new == helper));
-        let Some(&(new, old)) = older else { continue };
-        let name = |id: i32| helper_name(id).unwrap_or("?");
-        let replaced = || format!("program `{program}` calls `{}` for `{}`", name(old), name(new));
-        if !draft.has_or(Feature::ProbeReadKernel, replaced) {
-            insn.imm = old;
-        }
-    }
-}
-
-/// Programs beside `bpf_elf_map` maps carry no expected attach type, as iproute2's do not: since Linux 6.18 (and in
-/// stable kernels before) programs of one program array must have the same.
-fn shares_with_tc(spec: &Spec, kind: ProgramType) -> bool {
-    let taken = [
-        ProgramType::SCHED_CLS,
-        ProgramType::SCHED_ACT,
-        ProgramType::XDP,
-        ProgramType::LWT_IN,
-        ProgramType::LWT_OUT,
-        ProgramType::LWT_XMIT,
-        ProgramType::LWT_SEG6LOCAL,
-    ];
-    taken.contains(&kind) && spec.maps.values().any(|map| map.dialect == Dialect::BpfElfMap)
 }
 
 /// Type and attach type: the section's, or the caller's. Programs of tail sections (`1/0`) are of the type of the
