@@ -1,4 +1,4 @@
-//! Builds the kernel's BPF selftests, as their own Makefile does, from the Debian package `linux-source-6.12`.
+//! Builds the kernel's BPF selftests, as their own Makefile does, from Debian's packages `linux-source-RELEASE`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,6 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-/// Debian's package, and the name of the tree inside it.
-const PACKAGE: &str = "linux-source-6.12";
 const CLANG: &str = "clang-19";
 /// Compiles at a time.
 const WORKERS: usize = 2;
@@ -37,6 +35,26 @@ pub struct Built {
     pub object: Result<PathBuf, String>,
 }
 
+/// Whose selftests.
+#[derive(Debug)]
+pub enum Source {
+    /// Those of Debian's package `linux-source-RELEASE`; that is also the name of the tree inside it.
+    Debian(String),
+    /// Those of a kernel source tree.
+    Tree(PathBuf),
+}
+
+impl Source {
+    /// Headers and objects of each source stand in a directory of their own.
+    fn cache(&self, target: &Path) -> PathBuf {
+        match self {
+            Self::Debian(release) if release == "6.12" => target.join("conformance"),
+            Self::Debian(release) => target.join(format!("conformance-{release}")),
+            Self::Tree(tree) => target.join(format!("conformance-{}", stem(tree))),
+        }
+    }
+}
+
 /// What is compiled for.
 #[derive(Debug)]
 pub struct Target {
@@ -46,14 +64,15 @@ pub struct Target {
     pub big_endian: bool,
 }
 
-/// Compiles every `progs/*.c` whose name holds `filter`. Objects newer than their source are kept. `tree` is a kernel
-/// source tree; by default Debian's, unpacked under `cache`.
-pub fn build(cache: &Path, tree: Option<&Path>, target: &Target, filter: &str) -> Result<Vec<Built>, String> {
-    let tree = match tree {
-        Some(tree) => tree.canonicalize().map_err(|error| format!("{}: {error}", tree.display()))?,
-        None => unpack(cache)?,
+/// Compiles every `progs/*.c` whose name holds `filter`, under the directory `place`. Objects newer than their source are
+/// kept.
+pub fn build(place: &Path, source: &Source, target: &Target, filter: &str) -> Result<Vec<Built>, String> {
+    let cache = source.cache(place);
+    let tree = match source {
+        Source::Tree(tree) => tree.canonicalize().map_err(|error| format!("{}: {error}", tree.display()))?,
+        Source::Debian(release) => unpack(&cache, &format!("linux-source-{release}"))?,
     };
-    let include = headers(cache, &tree)?;
+    let include = headers(&cache, &tree)?;
     let objects =
         cache.join(format!("objects-{}{}", target.mcpu, if target.big_endian { "-big" } else { "" }));
     make_dir(&objects)?;
@@ -87,22 +106,22 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], job: impl Fn(&T) -> R + Sync) 
     all.into_iter().map(|it| it.1).collect()
 }
 
-fn unpack(cache: &Path) -> Result<PathBuf, String> {
-    let tree = cache.join(PACKAGE);
+fn unpack(cache: &Path, package: &str) -> Result<PathBuf, String> {
+    let tree = cache.join(package);
     let done = tree.join(".unpacked");
     if done.is_file() {
         return Ok(tree);
     }
-    let archive = format!("/usr/src/{PACKAGE}.tar.xz");
+    let archive = format!("/usr/src/{package}.tar.xz");
     if !Path::new(&archive).is_file() {
-        return Err(format!("{archive} is missing: apt-get install {PACKAGE}, or --src with a kernel tree"));
+        return Err(format!("{archive} is missing: apt-get install {package}, or --src with a kernel tree"));
     }
     make_dir(cache)?;
     eprintln!("unpacking {archive}");
     run(Command::new("tar")
         .args(["-xJf", &archive, "-C"])
         .arg(cache)
-        .args(PARTS.map(|part| format!("{PACKAGE}/{part}"))))?;
+        .args(PARTS.map(|part| format!("{package}/{part}"))))?;
     fs::write(&done, "").map_err(|error| format!("{}: {error}", done.display()))?;
     Ok(tree)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{Outcome, fixtures, fuzz, oracle, run, test};
+use crate::{Outcome, fixtures, fuzz, oracle, run, test, vm};
 
 struct Stage {
     name: &'static str,
@@ -17,6 +17,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "fixtures", run: || fixtures::run(&["--check".into()]) },
     Stage { name: "benchmark, smoke", run: || oracle::bench(&["--smoke".into()]) },
     Stage { name: "fuzz, a minute each", run: || fuzz::run(&["--seconds".into(), "60".into()]) },
+    Stage { name: "another kernel, smoke", run: vm::smoke },
     Stage { name: "tests", run: || test::run(&[]) },
 ];
 

@@ -2,6 +2,7 @@
 //! Everything a person runs by hand: `cargo xtask COMMAND`. One file per command, one row per command here.
 
 mod ci;
+mod conformance;
 mod demo;
 mod docs;
 mod fixtures;
@@ -11,6 +12,7 @@ mod need;
 mod oracle;
 mod run;
 mod test;
+mod vm;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -22,7 +24,14 @@ struct Command {
     name: &'static str,
     usage: &'static str,
     about: &'static str,
-    run: fn(&[String]) -> Outcome,
+    run: Run,
+}
+
+enum Run {
+    /// Succeeds or fails.
+    Plain(fn(&[String]) -> Outcome),
+    /// Ends as what it runs does, and says itself what went wrong.
+    Status(fn(&[String]) -> ExitCode),
 }
 
 const COMMANDS: &[Command] = &[
@@ -30,39 +39,50 @@ const COMMANDS: &[Command] = &[
         name: "demo",
         usage: "",
         about: "a guided tour: compile, inspect, plan, load, count packets, reuse a pin",
-        run: demo::run,
+        run: Run::Plain(demo::run),
     },
-    Command { name: "test", usage: "[ARGUMENTS]", about: "run all tests", run: test::run },
+    Command { name: "test", usage: "[ARGUMENTS]", about: "run all tests", run: Run::Plain(test::run) },
     Command {
         name: "ci",
         usage: "",
         about: "all that must pass before a merge; ends with the tests",
-        run: ci::run,
+        run: Run::Plain(ci::run),
     },
     Command {
         name: "fixtures",
         usage: "[--check]",
         about: "compile fixtures/src into fixtures/obj; --check only compares",
-        run: fixtures::run,
+        run: Run::Plain(fixtures::run),
     },
-    Command { name: "docs", usage: "", about: "write the pages that are made from tables", run: docs::run },
+    Command {
+        name: "docs",
+        usage: "",
+        about: "write the pages that are made from tables",
+        run: Run::Plain(docs::run),
+    },
     Command {
         name: "fuzz",
         usage: "[--seconds N] [TARGET]",
         about: "fuzz the parsers, a minute each",
-        run: fuzz::run,
+        run: Run::Plain(fuzz::run),
     },
     Command {
         name: "bench",
         usage: "[--smoke]",
         about: "measure loading, with one thread and with two",
-        run: oracle::bench,
+        run: Run::Plain(oracle::bench),
     },
     Command {
         name: "conformance",
         usage: "[ARGUMENTS]",
         about: "compare with libbpf on the kernel's own BPF programs",
-        run: oracle::conformance,
+        run: Run::Plain(conformance::run),
+    },
+    Command {
+        name: "vm",
+        usage: "--kernel K COMMAND...",
+        about: "run a command, the tests or the conformance on another kernel, in a virtual machine",
+        run: Run::Status(vm::run),
     },
 ];
 
@@ -76,12 +96,15 @@ fn main() -> ExitCode {
         eprint!("xtask: no command `{name}`\n\n{}", usage());
         return ExitCode::from(2);
     };
-    match (command.run)(rest) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("xtask {name}: {message}");
-            ExitCode::FAILURE
-        }
+    match command.run {
+        Run::Status(run) => run(rest),
+        Run::Plain(run) => match run(rest) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("xtask {name}: {message}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 

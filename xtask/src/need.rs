@@ -36,8 +36,14 @@ pub(crate) enum Need {
     OracleBuild,
     /// The kernel's BPF selftests, in source.
     Selftests,
+    /// Those of an older kernel.
+    Selftests61,
     /// Build the fuzz targets: libFuzzer, in C++.
     FuzzBuild,
+    /// Boot Debian's kernels.
+    VirtualMachine,
+    /// Give a guest the host's files, where QEMU's own package no longer brings the means.
+    Virtiofsd,
 }
 
 impl Need {
@@ -62,13 +68,29 @@ impl Need {
             package("xz-utils", "xz"),
             package("python3", "python3"),
         ];
+        const SELFTESTS_6_1: &[Package] = &[
+            package("linux-source-6.1", "/usr/src/linux-source-6.1.tar.xz"),
+            package("xz-utils", "xz"),
+            package("python3", "python3"),
+        ];
         const FUZZ_BUILD: &[Package] = &[package("g++", "c++")];
+        const VIRTUAL_MACHINE: &[Package] = &[
+            package("qemu-system-x86", "qemu-system-x86_64"),
+            package("busybox-static", "busybox"),
+            package("kmod", "depmod"),
+            package("xz-utils", "xz"),
+            package("util-linux", "setpriv"),
+        ];
+        const VIRTIOFSD: &[Package] = &[package("virtiofsd", "/usr/libexec/virtiofsd")];
         match self {
             Self::Compiler => COMPILER,
             Self::KernelTools => KERNEL_TOOLS,
             Self::OracleBuild => ORACLE_BUILD,
             Self::Selftests => SELFTESTS,
+            Self::Selftests61 => SELFTESTS_6_1,
             Self::FuzzBuild => FUZZ_BUILD,
+            Self::VirtualMachine => VIRTUAL_MACHINE,
+            Self::Virtiofsd => VIRTIOFSD,
         }
     }
 }

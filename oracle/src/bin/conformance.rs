@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use oracle::report::{Report, Sides};
-use oracle::selftests::{self, Built, Target};
+use oracle::selftests::{self, Built, Source, Target};
 use oracle::{judge, kernel, run};
 
 const USAGE: &str = "\
-usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian] [--onebpf PATH]
-                   [--libbpf-only] [--load] [--json FILE]
-  --src TREE      a kernel source tree (default: Debian's package linux-source-6.12)
+usage: conformance [--linux 6.12 | --src TREE | --objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian]
+                   [--onebpf PATH] [--libbpf-only] [--load] [--json FILE] [--build-only]
+  --linux RELEASE the selftests of Debian's package linux-source-RELEASE (default: 6.12)
+  --src TREE      those of a kernel source tree
   --objects DIR   compare the .o files of DIR instead of building the selftests
   --filter TEXT   only objects whose name holds TEXT
   --mcpu CPU      clang's -mcpu (default v3)
@@ -20,22 +21,22 @@ usage: conformance [--src TREE] [--objects DIR] [--filter TEXT] [--mcpu v3] [--b
   --libbpf-only   run libbpf's half alone
   --load          load each object on both sides, and ask the kernel what it holds then
   --json FILE     write the report there as well
+  --build-only    only build the objects, and print the directory that has them
   $ORACLE_BTF     kernel BTF for CO-RE on both sides (default: the running kernel's)";
 
 /// Differences that are understood and not errors of onebpf.
 const ALLOWED: &str = include_str!("../../allowed.txt");
 
 struct Args {
-    src: Option<PathBuf>,
+    source: Source,
     objects: Option<PathBuf>,
     filter: String,
     target: Target,
-
     onebpf: Option<PathBuf>,
     libbpf_only: bool,
     load: bool,
-
     json: Option<PathBuf>,
+    build_only: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,20 +71,21 @@ fn main() -> ExitCode {
 
 fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
     let mut args = Args {
-        src: None,
+        source: Source::Debian("6.12".to_owned()),
         objects: None,
         filter: String::new(),
         target: Target { mcpu: "v3".to_owned(), big_endian: false },
         onebpf: None,
         libbpf_only: false,
         load: false,
-
         json: None,
+        build_only: false,
     };
     while let Some(name) = given.next() {
         let mut value = || given.next().ok_or(format!("{name} needs a value"));
         match name.as_str() {
-            "--src" => args.src = Some(value()?.into()),
+            "--linux" => args.source = Source::Debian(value()?),
+            "--src" => args.source = Source::Tree(value()?.into()),
             "--objects" => args.objects = Some(value()?.into()),
             "--filter" => args.filter = value()?,
             "--mcpu" => args.target.mcpu = value()?,
@@ -92,7 +94,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
             "--big-endian" => args.target.big_endian = true,
             "--libbpf-only" => args.libbpf_only = true,
             "--load" => args.load = true,
-
+            "--build-only" => args.build_only = true,
             other => return Err(format!("unknown argument {other}")),
         }
     }
@@ -101,12 +103,17 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
 
 /// Whether nothing differs but what is allowed.
 fn compare(args: &Args) -> Result<bool, String> {
+    if args.build_only {
+        let (built, _) = objects(args)?;
+        let directory = built.first().and_then(|object| object.parent()).ok_or("no objects were built")?;
+        println!("{}", directory.display());
+        return Ok(true);
+    }
     let judge = std::env::current_exe().map_err(|error| error.to_string())?;
     let onebpf = match args.onebpf.clone().or_else(run::find_onebpf) {
         _ if args.libbpf_only => None,
         Some(path) => Some(path),
-        None => return Err("no onebpf command: cargo build -p onebpf-cli, or   --big-endian    compile for the other byte order
-  --onebpf PATH ".into()),
+        None => return Err("no onebpf command: cargo build -p onebpf-cli, or --onebpf PATH".into()),
     };
     if !run::is_root() {
         eprintln!("not root: what objects hold is compared, relocation is not");
@@ -140,8 +147,7 @@ fn objects(args: &Args) -> Result<Objects, String> {
         return Ok((found, Vec::new()));
     }
     let target = run::target_dir().ok_or("not run from a target directory: --objects DIR")?;
-    let built =
-        selftests::build(&target.join("conformance"), args.src.as_deref(), &args.target, &args.filter)?;
+    let built = selftests::build(&target, &args.source, &args.target, &args.filter)?;
     let mut objects: Objects = Default::default();
     for Built { name, object } in built {
         match object {
