@@ -37,8 +37,13 @@ pub struct Errno(pub i32);
 impl Object {
     /// `bpf_object__open_file`, strict about map definitions (`relaxed_maps` off). Calls no kernel.
     pub fn open(path: &Path) -> Result<Self, Errno> {
+        Self::open_against(path, crate::run::kernel_btf().as_deref())
+    }
+
+    /// As [`Object::open`], to be relocated against the BTF of this file; `None`: the running kernel's.
+    pub fn open_against(path: &Path, btf: Option<&Path>) -> Result<Self, Errno> {
         let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(22))?;
-        let btf = crate::run::kernel_btf().and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+        let btf = btf.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
         let opts = sys::bpf_object_open_opts {
             sz: size_of::<sys::bpf_object_open_opts>() as sys::size_t,
             btf_custom_path: btf.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()),

@@ -1,4 +1,4 @@
-//! `fuzz`: cargo-fuzz on the parsers, from a corpus of the fixtures.
+//! `fuzz`: cargo-fuzz on the parsers and on CO-RE, from a corpus of the fixtures.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::need::{self, Need, OBJCOPY};
 use crate::{Outcome, run};
 
-/// A target, `fuzz/fuzz_targets/NAME.rs`, and the part of a fixture that it reads: a section, or all of it.
+/// A target, `fuzz/fuzz_targets/NAME.rs`, and the part of a fixture that its corpus starts with: a section, or all of it.
 struct Target {
     name: &'static str,
     section: Option<&'static str>,
@@ -17,6 +17,8 @@ const TARGETS: &[Target] = &[
     Target { name: "elf", section: None },
     Target { name: "btf", section: Some(".BTF") },
     Target { name: "insn", section: Some("tc") },
+    // Its bytes are drawn from, not read: those of any kind will do.
+    Target { name: "core", section: Some(".BTF") },
 ];
 
 /// What one input may take, in seconds and MiB. The time is generous, for a loaded machine and the sanitizer are slow.
@@ -47,7 +49,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn parse(arguments: &[String]) -> Result<(u32, Vec<&'static Target>), String> {
-    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn]".to_owned();
+    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn|core]".to_owned();
     let (mut seconds, mut targets) = (60, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -71,7 +73,7 @@ fn cargo_fuzz() -> Command {
     cargo
 }
 
-/// Puts what the target reads of every fixture into its corpus. A fixture without that section gives nothing.
+/// Puts the target's part of every fixture into its corpus. A fixture without that section gives nothing.
 fn seed(target: &Target) -> Outcome {
     let fixtures = run::root().join("fixtures/obj");
     let corpus = run::root().join("fuzz/corpus").join(target.name);

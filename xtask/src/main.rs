@@ -63,7 +63,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "fuzz",
         usage: "[--seconds N] [TARGET]",
-        about: "fuzz the parsers, a minute each",
+        about: "fuzz the parsers and CO-RE, a minute each",
         run: Run::Plain(fuzz::run),
     },
     Command {

@@ -165,9 +165,13 @@ fn loads_follow_the_width_of_unsigned_integers_and_pointers_only() {
     let mut narrow = Types { builder: Builder::new(Endian::Little), ..Types::new(Endian::Little) };
     narrow.builder.push(OwnedType::int("long int", 4, IntEncoding::SIGNED));
     let pointer = narrow.push("", OwnedDef::Ptr(TypeId::VOID));
-    narrow.record("s", 4, &[("p", pointer, 0)]);
-    let fixup = resolve(&local.build(&["0:0"]), &narrow.build(&[]), id, "0:0", FieldByteOffset);
+    let own = narrow.record("s", 4, &[("p", pointer, 0)]);
+    let (wide, narrow) = (local.build(&["0:0"]), narrow.build(&["0:0"]));
+    let fixup = resolve(&wide, &narrow, id, "0:0", FieldByteOffset);
     assert_eq!((fixup.orig_size, fixup.new_size, fixup.fail_memsz_adjust), (8, 4, false));
+    // An object is for BPF, whatever its `long` says.
+    let fixup = resolve(&narrow, &wide, own, "0:0", FieldByteOffset);
+    assert_eq!((fixup.orig_size, fixup.new_size), (8, 8));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub(super) struct Spec<'a> {
     pub(super) btf: &'a Btf,
     pub(super) root: TypeId,
     pub(super) kind: CoreReloKind,
+    /// Bytes of a pointer.
+    pointer: u32,
     pub(super) steps: Vec<Step<'a>>,
     pub(super) bit_offset: u32,
     /// Length of the access string, anonymous members included.
@@ -32,14 +34,18 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Spec<'a> {
-    pub(super) fn new(btf: &'a Btf, root: TypeId, kind: CoreReloKind) -> Spec<'a> {
-        Spec { btf, root, kind, steps: Vec::new(), bit_offset: 0, depth: 0 }
+    /// The start of a walk in a target, where pointers are as wide as the machine's `long` is said to be (libbpf
+    /// `determine_ptr_size`), which matters for kernels of 32 bits.
+    pub(super) fn of_target(btf: &'a Btf, root: TypeId, kind: CoreReloKind) -> Spec<'a> {
+        Spec { btf, root, kind, pointer: btf.long_size(), steps: Vec::new(), bit_offset: 0, depth: 0 }
     }
 
-    /// Reads what a record says about its own BTF (libbpf `bpf_core_parse_spec`).
+    /// Reads what a record says about its own BTF, that of BPF with its pointers of 64 bits (libbpf
+    /// `bpf_core_parse_spec`).
     pub(super) fn parse(btf: &'a Btf, relo: &CoreRelo) -> Result<Spec<'a>> {
         let text = btf.string(relo.access_str_off)?;
-        let mut spec = Spec::new(btf, relo.type_id, relo.kind);
+        let (root, kind, pointer) = (relo.type_id, relo.kind, btf.pointer_size());
+        let mut spec = Spec { btf, root, kind, pointer, steps: Vec::new(), bit_offset: 0, depth: 0 };
         let family = Family::of(relo.kind)?;
         btf.get(relo.type_id)?;
         if family == Family::Type {
@@ -108,9 +114,14 @@ impl<'a> Spec<'a> {
         Ok(())
     }
 
+    /// Size of a value.
+    pub(super) fn size_of(&self, id: TypeId) -> Result<u64> {
+        self.btf.size_with_pointers(id, self.pointer)
+    }
+
     /// Moves on by `count` values of a type.
     pub(super) fn add_elements(&mut self, id: TypeId, count: u32) -> Result<()> {
-        let size = size_of(self.btf, id)?;
+        let size = self.size_of(id)?;
         let bits =
             size.checked_mul(u64::from(count)).and_then(|bytes| bytes.checked_mul(8)).ok_or(What::Size)?;
         self.add_bits(u32::try_from(bits).map_err(|_| What::Size)?)
@@ -145,12 +156,6 @@ impl Family {
             }
         }
     }
-}
-
-/// Size of a value; pointers are as wide as the machine's `long` is said to be (libbpf `determine_ptr_size`), which
-/// matters for kernels of 32 bits.
-pub(super) fn size_of(btf: &Btf, id: TypeId) -> Result<u64> {
-    btf.size_with_pointers(id, btf.long_size())
 }
 
 fn enumerator<'a>(ty: &Type<'a>, index: u32) -> Option<&'a str> {

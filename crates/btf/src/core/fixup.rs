@@ -1,6 +1,6 @@
 //! The numbers that an instruction should hold: before, for the local types, and after, for the target's.
 
-use super::access::{Family, Spec, size_of};
+use super::access::{Family, Spec};
 use crate::bytes::Endian;
 use crate::error::{Error, Result, What};
 use crate::read::walk::MAX_DEPTH;
@@ -98,7 +98,7 @@ fn field(kind: CoreReloKind, spec: &Spec<'_>) -> Result<Answer> {
             if place.bitfield {
                 return Ok(Answer { certain: false, ..Answer::certain(value) });
             }
-            Answer { size: width(spec.btf, place.ty)?, ty: place.ty, ..Answer::certain(value) }
+            Answer { size: width(spec, place.ty)?, ty: place.ty, ..Answer::certain(value) }
         }
         CoreReloKind::FieldByteSize => {
             Answer { certain: !place.bitfield, ..Answer::certain(place.bytes.into()) }
@@ -122,9 +122,9 @@ fn element(kind: CoreReloKind, spec: &Spec<'_>, ty: TypeId) -> Result<Answer> {
     match kind {
         CoreReloKind::FieldByteOffset => {
             let value = u64::from(spec.bit_offset / 8);
-            Ok(Answer { size: width(spec.btf, ty)?, ty, ..Answer::certain(value) })
+            Ok(Answer { size: width(spec, ty)?, ty, ..Answer::certain(value) })
         }
-        CoreReloKind::FieldByteSize => Ok(Answer::certain(size_of(spec.btf, ty)?)),
+        CoreReloKind::FieldByteSize => Ok(Answer::certain(spec.size_of(ty)?)),
         _ => Err(What::Core(format!("{kind} of `{spec}`, which is not a member")).into()),
     }
 }
@@ -150,7 +150,7 @@ impl Placed {
         };
         let bit_offset = spec.bit_offset;
         let Some(bits) = member.bit_size.map(u32::from) else {
-            let bytes = u32::try_from(size_of(spec.btf, ty.id)?).map_err(|_| What::Size)?;
+            let bytes = u32::try_from(spec.size_of(ty.id)?).map_err(|_| What::Size)?;
             let (byte_offset, bits) = (bit_offset / 8, bytes.wrapping_mul(8));
             return Ok(Placed { ty: ty.id, bitfield: false, signed, bit_offset, bits, byte_offset, bytes });
         };
@@ -179,13 +179,13 @@ impl Placed {
 }
 
 /// Bytes that a load of this type takes: of an array, those of an element.
-fn width(btf: &Btf, id: TypeId) -> Result<u32> {
-    let mut ty = btf.strip(id)?;
+fn width(spec: &Spec<'_>, id: TypeId) -> Result<u32> {
+    let mut ty = spec.btf.strip(id)?;
     for _ in 0..MAX_DEPTH {
         let Def::Array { elem, .. } = ty.def else {
-            return u32::try_from(size_of(btf, ty.id)?).map_err(|_| What::Size.into());
+            return u32::try_from(spec.size_of(ty.id)?).map_err(|_| What::Size.into());
         };
-        ty = btf.strip(elem)?;
+        ty = spec.btf.strip(elem)?;
     }
     Err(Error::from(What::Depth(MAX_DEPTH)).in_type(id))
 }
@@ -208,7 +208,7 @@ fn whole_type(kind: CoreReloKind, spec: &Spec<'_>) -> Result<Answer> {
     Ok(match kind {
         // Ids change when objects are linked.
         CoreReloKind::TypeIdTarget => Answer { certain: false, ..Answer::certain(spec.root.0.into()) },
-        CoreReloKind::TypeSize => Answer::certain(size_of(spec.btf, spec.root)?),
+        CoreReloKind::TypeSize => Answer::certain(spec.size_of(spec.root)?),
         _ => Answer::certain(1),
     })
 }

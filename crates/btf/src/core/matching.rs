@@ -13,7 +13,7 @@ pub(super) fn target_spec<'a>(
     candidate: Candidate<'a>,
     steps: &mut Steps,
 ) -> Result<Option<Spec<'a>>> {
-    let target = Spec::new(candidate.btf, candidate.id, local.kind);
+    let target = Spec::of_target(candidate.btf, candidate.id, local.kind);
     match Family::of(local.kind)? {
         Family::Type => {
             let pair = Pair { local: (local.btf, local.root), target: (candidate.btf, candidate.id) };
