@@ -12,7 +12,7 @@ use std::sync::Arc;
 type Edit = fn(&mut Spec);
 
 /// One difference each: the fixture, how the second object differs from the first, and the name of the snapshot.
-const DIFFERENCES: [(&str, &str, Edit); 9] = [
+const DIFFERENCES: [(&str, &str, Edit); 10] = [
     ("type", "btf_pinned", |spec| spec.maps[0].kind = MapType::HASH),
     ("key_size", "btf_pinned", |spec| {
         spec.maps[0].kind = MapType::HASH;
@@ -23,6 +23,9 @@ const DIFFERENCES: [(&str, &str, Edit); 9] = [
     }),
     ("max_entries", "btf_pinned", |spec| spec.maps[0].max_entries = 5),
     ("map_flags", "btf_pinned", |spec| spec.maps[0].flags = 1 << 10),
+    ("numa_node", "btf_pinned", |spec| {
+        (spec.maps[0].flags, spec.maps[0].numa_node) = (1 << 2, Some(0));
+    }),
     ("map_extra", "bloom", |spec| spec.maps[0].extra = 3),
     ("inner", "outer", |spec| {
         let inner = spec.maps.values_mut().find_map(|map| map.inner.as_mut()).unwrap();
@@ -116,6 +119,24 @@ fn differences_on_the_kernel() {
     in_private("differences_on_the_kernel", || {
         every_difference_is_told(&(Arc::new(Linux) as Arc<dyn Kernel>), sweep);
     });
+}
+
+/// Whether programs are compiled is up to an administrator, and a network namespace does not tell: on the fake.
+#[test]
+fn an_array_of_compiled_programs() {
+    let fake = FakeKernel::new();
+    let loaded =
+        load_spec(&(Arc::new(fake.clone()) as Arc<dyn Kernel>), &first("array"), &options()).unwrap();
+    let interpreting = fake.with_file("/proc/sys/net/core/bpf_jit_enable", "0\n");
+    let mut options = options();
+    options.pins.program_arrays = Some(ArrayRule::Reuse);
+    let error =
+        load_spec(&(Arc::new(interpreting) as Arc<dyn Kernel>), &first("array"), &options).unwrap_err();
+    assert_eq!(error.code(), "E0305");
+    insta::with_settings!({ snapshot_suffix => "owner_jited" }, {
+        insta::assert_snapshot!("mismatch", format!("{}\n{}", error.report().message, error.report().notes[0]));
+    });
+    drop(loaded);
 }
 
 fn policies(kernel: &Arc<dyn Kernel>) {

@@ -86,15 +86,19 @@ fn row(field: impl Into<String>, pinned: String, wanted: String) -> FieldDiff {
 
 /// What `BPF_MAP_CREATE` was given.
 fn attributes(prefix: &str, wanted: &CreateMap, pinned: &MapInfo) -> Vec<FieldDiff> {
-    let ignored = wanted.like.ignored_flags;
-    let numa = if wanted.numa_node.is_some() { BPF_F_NUMA_NODE } else { 0 };
+    // The kernel tells of a node by the flag alone, and a node that is given sets it.
+    let ignored = wanted.like.ignored_flags | BPF_F_NUMA_NODE;
+    let numa = |on: bool| if on { "one" } else { "none" }.to_owned();
+    let has_node = |flags: u32| flags & BPF_F_NUMA_NODE != 0;
+    let wants_node = wanted.numa_node.is_some() || has_node(wanted.flags);
     let hex = |flags: u32| format!("{:#x}", flags & !ignored);
     let field = |name: &str| format!("{prefix}{name}");
     let mut rows = vec![
         row(field("type"), MapType(pinned.map_type).to_string(), MapType(wanted.map_type).to_string()),
         row(field("key_size"), pinned.key_size.to_string(), wanted.key_size.to_string()),
         row(field("value_size"), pinned.value_size.to_string(), wanted.value_size.to_string()),
-        row(field("map_flags"), hex(pinned.flags), hex(wanted.flags | numa)),
+        row(field("map_flags"), hex(pinned.flags), hex(wanted.flags)),
+        row(field("numa_node"), numa(has_node(pinned.flags)), numa(wants_node)),
         row(field("map_extra"), pinned.extra.to_string(), wanted.extra.to_string()),
     ];
     if prefix.is_empty() || wanted.fixed_entries() {
