@@ -8,6 +8,7 @@ pub(crate) fn page(code: &str) -> Option<&'static str> {
 /// The codes of this crate, with their titles; the others are in the crates that the errors come from.
 #[cfg(test)]
 const CODES: &[(&str, &str)] = &[
+    ("E0418", include_str!("../../../docs/errors/E0418.md")),
     ("E0901", "output cannot be written"),
     ("E0902", "typed value that is not a value of its type"),
     ("E0903", "file to compare with does not hold verdicts"),

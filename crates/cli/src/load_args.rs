@@ -98,6 +98,9 @@ struct KeepArgs {
     /// Keep what is replaced, under names that end in `:prev`, for `onebpf rollback`
     #[arg(long, help_heading = "Pins")]
     keep_previous: bool,
+    /// How long to wait while another load changes pins [default: 60]
+    #[arg(long, value_name = "SECONDS", help_heading = "Pins")]
+    lock_wait: Option<u32>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -191,6 +194,7 @@ impl LoadArgs {
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
             keep_previous: self.keep.keep_previous,
+            lock_wait: self.keep.lock_wait.map(|seconds| Duration::from_secs(seconds.into())),
             state: self.keep.state.dir(),
             ..Options::default()
         }

@@ -11,6 +11,7 @@ mod listing;
 mod load_args;
 mod names;
 mod out;
+mod patience;
 mod render;
 mod report;
 mod status;

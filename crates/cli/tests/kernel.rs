@@ -261,3 +261,41 @@ fn what_is_replaced_is_kept_shown_and_given_back() {
     assert_eq!(recovered["undone"], json!([]));
     assert!(common::err(&output).contains("previous"), "{}", common::err(&output));
 }
+
+/// The lock is waited for, and who has it is named: at first in a note, in the end in an error.
+#[test]
+fn a_lock_that_is_taken() {
+    let script = "onebpf load btf_pinned.o >/dev/null; flock /run/onebpf/lock sleep 3 & sleep 0.5
+        onebpf load mix_pins.o --lock-wait 0 2>&1 || echo rc $?
+        onebpf load --json mix_pins.o 2>/run/told; cat /run/told";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = common::out(&output);
+    let part = |part: &str| assert!(text.contains(part), "no `{part}` in:\n{text}");
+    part("error[E0418]: /run/onebpf/lock: process ");
+    part(" (flock) has held the lock for 0 s");
+    part("rc 1\n");
+    part("\"ok\": true");
+    part("\nnote: waiting for process ");
+    part(" (flock), which changes pins (/run/onebpf)\n");
+}
+
+/// Pins that are gone, and pins that are another's.
+#[test]
+fn what_is_gone_is_forgotten() {
+    let script = "onebpf load btf_pinned.o >/dev/null; ln /sys/fs/bpf/fix_pinned /sys/fs/bpf/other:pending; onebpf status 2>&1
+        onebpf recover 2>&1; rm /sys/fs/bpf/fix_pinned; onebpf status 2>&1; onebpf recover 2>&1; onebpf recover --force 2>&1
+        onebpf status 2>&1; ls /sys/fs/bpf /run/onebpf/objects";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = common::out(&output);
+    let aside = "note: /sys/fs/bpf/other:pending is Cilium's, set aside by its loader: it is left alone\n";
+    assert_eq!(text.matches(aside).count(), 6, "{text}");
+    let nothing = "note: there is nothing to recover\n";
+    let forgets = "note: `onebpf recover` forgets objects whose pins are all gone\n";
+    let end = format!(
+        "{forgets}`btf_pinned` is forgotten: its pins are gone\n{aside}{aside}{nothing}{aside}note: no object is known here\n"
+    );
+    assert!(text.contains(&end), "{text}");
+    assert!(text.ends_with("other:pending\nprogs.debug\n"), "{text}");
+}

@@ -216,15 +216,18 @@ impl State {
         self.objects.map_mut(map)?.update_object(key, (serial, id, fit), flags)
     }
 
-    /// `None`: somebody has it.
-    fn lock_file(&mut self, path: &Path) -> Outcome<Option<OwnedFd>> {
+    fn lock_file(&mut self, path: &Path) -> Outcome<OwnedFd> {
         let path = self.tree.touch(path)?;
-        if self.locks.get(&path).is_some_and(|lock| held(std::iter::once(lock)) == [true]) {
-            return Ok(None);
+        if self.is_locked(&path) {
+            return Err(Errno::AGAIN);
         }
         let (lock, fd) = Handle::new()?;
         self.locks.insert(path, lock);
-        Ok(Some(fd))
+        Ok(fd)
+    }
+
+    fn is_locked(&self, path: &Path) -> bool {
+        self.locks.get(path).is_some_and(|lock| held(std::iter::once(lock)) == [true])
     }
 }
 
@@ -498,12 +501,15 @@ impl Kernel for FakeKernel {
     }
 
     fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
-        loop {
-            if let Some(lock) = self.file(Op::LockFile, |state| state.lock_file(path))? {
-                return Ok(lock);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
+        self.file(Op::LockFile, |state| state.lock_file(path))
+    }
+
+    fn lock_holder(&self, path: &Path) -> Result<Option<u32>> {
+        self.file(Op::LockHolder, |state| {
+            state.tree.read_file(path)?;
+            // All that use a fake are one process.
+            Ok(state.is_locked(path).then(std::process::id))
+        })
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool> {

@@ -144,7 +144,7 @@ fn threads_share_a_kernel() {
 }
 
 #[test]
-fn a_lock_is_waited_for_and_goes_with_its_last_copy() {
+fn a_lock_is_one_mans_and_goes_with_its_last_copy() {
     let dir = std::env::temp_dir().join(format!("onebpf-lock-{}", std::process::id()));
     let fake: Arc<dyn Kernel> = Arc::new(FakeKernel::new());
     // The fake's tree and the host's: the same is seen in both.
@@ -152,21 +152,16 @@ fn a_lock_is_waited_for_and_goes_with_its_last_copy() {
     for (kernel, dir) in [(fake, Path::new("/run/locks")), (linux, dir.as_path())] {
         let path = dir.join("lock");
         assert_eq!(kernel.lock_file(&path).expect_err("no directory").errno, Errno::NOENT);
+        assert_eq!(kernel.lock_holder(&path).expect_err("no file").errno, Errno::NOENT);
         kernel.mkdir(dir).expect("mkdir");
         let first = kernel.lock_file(&path).expect("free");
         let copy = kernel.duplicate(first.as_fd()).expect("dup");
         drop(first);
-        let order = std::sync::Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let _second = kernel.lock_file(&path).expect("free by now");
-                order.lock().expect("mutex").push("second");
-            });
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            order.lock().expect("mutex").push("first");
-            drop(copy);
-        });
-        assert_eq!(*order.lock().expect("mutex"), ["first", "second"]);
+        assert_eq!(kernel.lock_file(&path).expect_err("taken").errno, Errno::AGAIN);
+        assert_eq!(kernel.lock_holder(&path).expect("known"), Some(std::process::id()));
+        drop(copy);
+        assert_eq!(kernel.lock_holder(&path).expect("known"), None);
+        drop(kernel.lock_file(&path).expect("free again"));
         kernel.unlink(&path).expect("unlink");
         kernel.rmdir(dir).expect("rmdir");
     }

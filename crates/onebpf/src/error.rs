@@ -43,6 +43,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0415", "state directory cannot be used"),
     ("E0416", "interrupted load can be neither finished nor undone"),
     ("E0417", "there is nothing to go back to"),
+    ("E0418", "another load has the lock"),
 ];
 
 /// Every code that a warning of a plan can have, with its title.
@@ -91,6 +92,7 @@ pub(crate) enum Code {
     State,
     Interrupted,
     Rollback,
+    Locked,
 }
 
 /// Why an object was not read, planned or loaded. Its kind is private; [`Error::report`] tells all.
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(Error::new(Code::NoProgram, "").code(), "E0301");
         assert_eq!(Error::new(Code::BtfLoad, "").code(), "E0401");
         assert_eq!(Error::new(Code::Plan, "").code(), "E0412");
-        assert_eq!(Error::new(Code::Rollback, "").code(), CODES[CODES.len() - 1].0);
+        assert_eq!(Error::new(Code::Locked, "").code(), CODES[CODES.len() - 1].0);
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 }

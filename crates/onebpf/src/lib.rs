@@ -88,12 +88,12 @@ pub use onebpf_btf as btf;
 pub use onebpf_object::{self as object, ParseOptions, Spec, parse};
 pub use onebpf_sys::{self as sys, Kernel, Linux};
 pub use options::{ArrayRule, DefaultType, Mismatch, Options, OuterRule, PinLayout, PinOptions};
-pub use plan::DEFAULT_STATE;
+pub use plan::{DEFAULT_STATE, LOCK_WAIT};
 pub use plan::{Plan, pin_paths, plan};
 pub use program::Program;
 pub use transaction::{
-    LoadStatus, Manifest, ManifestPin, ManifestSlot, ObjectStatus, PinStatus, Recovered, RolledBack, Status,
-    recover, rollback, status,
+    LoadStatus, LockHolder, Manifest, ManifestPin, ManifestSlot, ObjectStatus, PinStatus, Recovered,
+    RolledBack, Status, lock_holder, recover, rollback, status,
 };
 pub use verifier::{Stats, stats};
 pub use verify::{Verdict, verify};

@@ -81,7 +81,7 @@ pub fn load_spec_timed(
 ) -> Result<Loaded> {
     let Phases { observe: observing, plan: planning, apply: applying } = phases;
     let state_dir = plan::state_dir(options);
-    let state = State::new(&**kernel, &state_dir);
+    let state = State::new(&**kernel, &state_dir).waiting(plan::lock_wait(options));
     let mut lock = None;
     let mut facts = timed(observing, || observe(&**kernel, spec, options))?;
     if !facts.pins.is_empty() && timed(applying, || settle_before(&state))? {

@@ -3,6 +3,7 @@
 use onebpf_object::ProgramType;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How to load an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Options {
     /// Directory for the lock, journals of loads under way, and manifests; by default /run/onebpf. Nothing is written there
     /// unless something is pinned or a shared slot changes.
     pub state: Option<PathBuf>,
+    /// How long to wait while another load changes pins; by default 60 s ([`LOCK_WAIT`](crate::LOCK_WAIT)). Then E0418.
+    pub lock_wait: Option<Duration>,
     /// Verifier log level for every load: 0 asks for the log only after a refusal; 1 or 2 keep it; 4 is statistics only.
     pub log_level: u32,
     /// How many programs to load at once; 0: one for each CPU.

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn fake() -> Arc<dyn Kernel> {
     Arc::new(FakeKernel::new())
@@ -109,7 +110,7 @@ const PLANNING: [Case; 16] = [
 
 const STATE: &str = "/run/onebpf";
 
-const APPLYING: [Case; 17] = [
+const APPLYING: [Case; 18] = [
     ("E0401", || {
         let kernel = fake();
         let spec = spec("data_bss_only");
@@ -195,6 +196,13 @@ const APPLYING: [Case; 17] = [
         onebpf::recover(&faulty, Path::new(STATE), false, &[]).unwrap_err()
     }),
     ("E0417", || onebpf::rollback(&*fake(), Path::new(STATE), "demo").unwrap_err()),
+    ("E0418", || {
+        let kernel = fake();
+        kernel.mkdir(Path::new(STATE)).unwrap();
+        let _lock = kernel.lock_file(&Path::new(STATE).join("lock")).unwrap();
+        let options = Options { lock_wait: Some(Duration::from_millis(20)), ..options() };
+        load_spec(&kernel, &spec("btf_pinned"), &options).unwrap_err()
+    }),
 ];
 
 fn migrating() -> Options {

@@ -308,6 +308,39 @@ fn leftovers_without_a_journal_are_shown_and_removed_by_force() {
 }
 
 #[test]
+fn an_object_without_pins_is_forgotten() {
+    let (fake, _) = old("6.18");
+    let pins = || upgrade::pins(&fake, Path::new(upgrade::ROOT));
+    let recover = || recover(&fake, Path::new(STATE), false, &[upgrade::ROOT.into()]).unwrap();
+    let gone = || status(&fake, Path::new(STATE), &[]).unwrap().objects[0].gone;
+    // One pin is enough to be remembered, and what Cilium has put aside is Cilium's.
+    let aside = PathBuf::from("/sys/fs/bpf/calls:pending");
+    for path in pins().iter().filter(|path| !path.ends_with("calls")) {
+        fake.unlink(path).unwrap();
+    }
+    fake.rename(Path::new("/sys/fs/bpf/calls"), &aside, onebpf::sys::RenameMode::NoReplace).unwrap();
+    fake.link(&aside, Path::new("/sys/fs/bpf/calls")).unwrap();
+    assert!(!gone());
+    assert_eq!(recover().forgotten, [""; 0]);
+    fake.unlink(Path::new("/sys/fs/bpf/calls")).unwrap();
+    assert!(gone());
+    let recovered = recover();
+    assert_eq!((recovered.forgotten, recovered.pending), (vec!["upgrade".to_owned()], vec![aside.clone()]));
+    let now = status(&fake, Path::new(STATE), &[upgrade::ROOT.into()]).unwrap();
+    assert!(now.objects.is_empty() && now.leftovers.is_empty() && now.pending == [aside.clone()], "{now:?}");
+    let forced = onebpf::recover(&fake, Path::new(STATE), true, &[upgrade::ROOT.into()]).unwrap();
+    assert_eq!((forced.removed, pins()), (Vec::new(), vec![aside]));
+    // From where no BPF filesystem is seen nothing is known.
+    let elsewhere = FakeKernel::new().without_bpffs(upgrade::ROOT);
+    let (fake, _) = old("6.18");
+    elsewhere.mkdir(Path::new(STATE)).unwrap();
+    elsewhere.mkdir(Path::new("/run/onebpf/objects")).unwrap();
+    let manifest = Path::new("/run/onebpf/objects/upgrade.json");
+    elsewhere.write_file(manifest, &fake.read_file(manifest).unwrap()).unwrap();
+    assert!(!status(&elsewhere, Path::new(STATE), &[]).unwrap().objects[0].gone);
+}
+
+#[test]
 fn damaged_journals_and_manifests_are_not_believed() {
     let file = |text: &str| {
         let (fake, _) = old("6.18");

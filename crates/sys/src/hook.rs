@@ -87,6 +87,7 @@ forward! {
     ReadFile: read_file(path: &Path) -> Vec<u8>;
     WriteFile: write_file(path: &Path, data: &[u8]) -> ();
     LockFile: lock_file(path: &Path) -> OwnedFd;
+    LockHolder: lock_holder(path: &Path) -> Option<u32>;
     IsBpffs: is_bpffs(path: &Path) -> bool;
     Route: route(request: &[u8]) -> RouteReply;
     Memlock: lift_memlock() -> ();

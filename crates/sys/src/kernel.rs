@@ -127,9 +127,12 @@ pub trait Kernel: Send + Sync {
     /// Puts an ordinary file in place, mode 0600: whoever looks, also after a crash, sees the old contents or
     /// the new, whole (written beside it, synced, renamed over it).
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()>;
-    /// Takes a file's lock, alone (`flock`), and waits while another process or thread has it. The file is made if it is
-    /// not there (mode 0600). The lock goes with the last copy of the fd, also when the process is killed.
+    /// Takes a file's lock, alone (`flock`). EAGAIN: another process or thread has it. The file is made if it is not there
+    /// (mode 0600). The lock goes with the last copy of the fd, also when the process is killed.
     fn lock_file(&self, path: &Path) -> Result<OwnedFd>;
+    /// The process that has taken a file's lock; `None` if nobody has, or a process that this one cannot see (of another
+    /// container).
+    fn lock_holder(&self, path: &Path) -> Result<Option<u32>>;
     /// Whether `path` lies on a BPF filesystem. ENOENT if there is no such file.
     fn is_bpffs(&self, path: &Path) -> Result<bool>;
 

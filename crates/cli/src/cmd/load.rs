@@ -3,12 +3,13 @@
 use crate::exit::{Failure, Outcome};
 use crate::load_args::LoadArgs;
 use crate::out::Out;
+use crate::patience::Patient;
 use crate::render;
 use crate::report::ErrorJson;
 use crate::table::Table;
 use crate::value::hex;
 use onebpf::plan::Adaptation;
-use onebpf::{Counting, Kernel, Linux, Loaded, Migrated, Phases};
+use onebpf::{Counting, Kernel, Loaded, Migrated, Phases};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &mut
             out.say(&text);
         }
     }
-    let counting = Arc::new(Counting::new(Arc::new(Linux)));
+    let counting = Arc::new(Counting::new(Arc::new(Patient::new(options.state.clone()))));
     let kernel: Arc<dyn Kernel> = counting.clone();
     let mut phases = Phases::default();
     let result = onebpf::load_spec_timed(&kernel, &object.spec, options, &mut phases);

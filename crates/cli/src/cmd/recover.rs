@@ -3,10 +3,10 @@
 use crate::exit::Outcome;
 use crate::load_args::StateArgs;
 use crate::out::Out;
-use onebpf::Linux;
+use crate::patience::Patient;
 use std::path::PathBuf;
 
-/// Finish or undo loads that were killed.
+/// Finish or undo loads that were killed, and forget objects whose pins are gone.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -21,7 +21,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     let state = args.state.dir().unwrap_or_else(|| onebpf::DEFAULT_STATE.into());
-    let recovered = onebpf::recover(&Linux, &state, args.force, &roots(&args.root))?;
+    let kernel = Patient::new(Some(state.clone()));
+    let recovered = onebpf::recover(&kernel, &state, args.force, &roots(&args.root))?;
     if out.json {
         return out.json(&recovered);
     }
@@ -30,10 +31,14 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
             out.line(format_args!("the load of `{object}` is {what}"))?;
         }
     }
+    for object in &recovered.forgotten {
+        out.line(format_args!("`{object}` is forgotten: its pins are gone"))?;
+    }
     for path in &recovered.removed {
         out.line(format_args!("removed {}", path.display()))?;
     }
-    if recovered == onebpf::Recovered::default() {
+    super::status::cilium_s(&recovered.pending, out);
+    if recovered == (onebpf::Recovered { pending: recovered.pending.clone(), ..Default::default() }) {
         out.say("note: there is nothing to recover");
     }
     Ok(())

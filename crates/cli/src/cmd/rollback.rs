@@ -3,7 +3,7 @@
 use crate::exit::Outcome;
 use crate::load_args::StateArgs;
 use crate::out::Out;
-use onebpf::Linux;
+use crate::patience::Patient;
 
 /// Back to what the last `load --keep-previous` has replaced, all or nothing.
 #[derive(clap::Args, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     let state = args.state.dir().unwrap_or_else(|| onebpf::DEFAULT_STATE.into());
-    let back = onebpf::rollback(&Linux, &state, &args.object)?;
+    let back = onebpf::rollback(&Patient::new(Some(state.clone())), &state, &args.object)?;
     if out.json {
         return out.json(&back);
     }

@@ -48,10 +48,21 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     if !status.leftovers.is_empty() || !status.damaged.is_empty() {
         out.say("note: `onebpf recover --force` removes these");
     }
+    cilium_s(&status.pending, out);
+    if status.objects.iter().any(|object| object.gone) {
+        out.say("note: `onebpf recover` forgets objects whose pins are all gone");
+    }
     if status.objects.is_empty() {
         out.say("note: no object is known here");
     }
     Ok(())
+}
+
+/// What another loader has put aside.
+pub(crate) fn cilium_s(pending: &[PathBuf], out: &mut Out) {
+    for path in pending {
+        out.say(&format!("note: {} is Cilium's, set aside by its loader: it is left alone", path.display()));
+    }
 }
 
 fn print(object: &ObjectStatus, out: &mut Out) -> Outcome {

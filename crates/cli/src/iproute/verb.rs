@@ -4,8 +4,10 @@ use super::handover;
 use super::options::{Options, Tool, split_line};
 use super::words::{Words, usage};
 use crate::exit::{Failure, Outcome};
+use crate::load_args::StateArgs;
 use crate::out::Out;
-use onebpf::{Kernel, Linux};
+use crate::patience::Patient;
+use onebpf::Kernel;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ pub(crate) fn run<R>(
 ) -> Outcome {
     let mut words = Words::new(typed);
     let Some(options) = tool.options(&mut words)? else { return Err(handover::become_it(tool.name, typed)) };
-    let kernel: Arc<dyn Kernel> = Arc::new(Linux);
+    let kernel: Arc<dyn Kernel> = Arc::new(Patient::new(StateArgs::default().dir()));
     if let Some(file) = &options.batch {
         return batch(tool, typed, file, &options, parse, perform, out);
     }
@@ -60,7 +62,7 @@ fn batch<R>(
         return Err(handover::become_it(tool.name, typed));
     }
     enter(options)?;
-    let kernel: Arc<dyn Kernel> = Arc::new(Linux);
+    let kernel: Arc<dyn Kernel> = Arc::new(Patient::new(StateArgs::default().dir()));
     let mut failed = None;
     for line in &lines {
         let done = match parse(Words::new(line), options) {

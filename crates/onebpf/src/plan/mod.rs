@@ -37,8 +37,8 @@ pub use step::{
     Operand, Patch, PinDiff, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction, object,
 };
 
-pub use transaction::DEFAULT_STATE;
-pub(crate) use transaction::{next_path, old_path, prev_path, slot_path, state_dir};
+pub use transaction::{DEFAULT_STATE, LOCK_WAIT};
+pub(crate) use transaction::{lock_wait, next_path, old_path, prev_path, slot_path, state_dir};
 
 use crate::error::{Code, Error, Result};
 use crate::{Facts, Options, Spec};

@@ -12,6 +12,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The object that step k will produce, whatever its fd will be.
 pub struct Slot<T>(u32, PhantomData<fn() -> T>);
@@ -224,6 +225,9 @@ pub struct Transaction {
     pub hash: Option<String>,
     /// What is replaced stays, under names that end in `:prev`.
     pub keep_previous: bool,
+    /// How long to wait for others that change pins.
+    #[serde(skip)]
+    pub lock_wait: Duration,
     /// Directories and symbolic links to make.
     pub dirs: Vec<PathBuf>,
     /// Names to publish.

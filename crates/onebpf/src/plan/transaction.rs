@@ -6,9 +6,13 @@ use crate::facts::Pinned;
 use crate::{Facts, Options, Spec};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where state is kept if nobody says otherwise. It goes with a reboot, as pins do.
 pub const DEFAULT_STATE: &str = "/run/onebpf";
+/// How long a load waits for others that change pins, if [`Options::lock_wait`] says nothing: they take milliseconds, and
+/// many may stand in line.
+pub const LOCK_WAIT: Duration = Duration::from_mins(1);
 
 /// Rewrites `steps`: what is private comes first, then the transaction. Steps of which nobody else sees anything stay as
 /// they are, and cost nothing more.
@@ -21,6 +25,7 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
         object: spec.name.clone(),
         hash: spec.file_hash.map(|hash| hex(&hash)),
         keep_previous: options.keep_previous,
+        lock_wait: lock_wait(options),
         ..Transaction::default()
     };
     let opened: BTreeMap<u32, PathBuf> = steps.iter().filter_map(opened).collect();
@@ -98,6 +103,11 @@ fn there(facts: &Facts, path: &Path, taken: bool) -> There {
 /// The directory for the lock, journals and manifests.
 pub(crate) fn state_dir(options: &Options) -> PathBuf {
     options.state.clone().unwrap_or_else(|| DEFAULT_STATE.into())
+}
+
+/// How long to wait for the lock.
+pub(crate) fn lock_wait(options: &Options) -> Duration {
+    options.lock_wait.unwrap_or(LOCK_WAIT)
 }
 
 /// Where what will have the name `path` waits. `:` is legal on a BPF filesystem, and in no name of C.

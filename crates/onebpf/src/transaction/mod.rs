@@ -33,4 +33,5 @@ pub use recover::{Recovered, recover};
 pub use rollback::{RolledBack, rollback};
 pub(crate) use running::Running;
 pub(crate) use state::State;
+pub use state::{LockHolder, lock_holder};
 pub use status::{LoadStatus, ObjectStatus, PinStatus, Status, status};

@@ -3,7 +3,7 @@
 use super::record::Phase;
 use super::settle;
 use super::state::State;
-use super::status::{leftovers, manifests};
+use super::status::{self, is_gone, manifests};
 use crate::error::Result;
 use onebpf_sys::Kernel;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,17 @@ pub struct Recovered {
     pub finished: Vec<String>,
     /// Objects whose load was not, and is undone now.
     pub undone: Vec<String>,
+    /// Objects whose pins are all gone: their manifests are removed.
+    pub forgotten: Vec<String>,
     /// Pins and files that no journal explained, removed because of `force`.
     pub removed: Vec<PathBuf>,
+    /// Pins `NAME:pending`, which are Cilium's and are left alone.
+    pub pending: Vec<PathBuf>,
 }
 
 /// Finishes or undoes what killed loads have left, as their journals in `state` say. Loads under way are waited for.
-/// Repeating it, also after it was killed itself, does no harm.
+/// Repeating it, also after it was killed itself, does no harm. Manifests of objects whose pins are all gone are removed, where
+/// the BPF filesystem that they lay on is seen.
 ///
 /// With `force`, damaged files and pins that are named as if they waited (`:next`, `:old`, `:slot:N`; `:prev` that no
 /// manifest names) and that no journal explains are removed, too; they are looked for below `roots` and beside the pins
@@ -30,8 +35,11 @@ pub struct Recovered {
 /// E0415 if the state directory or a file in it cannot be used, E0416 if something can be neither finished nor undone.
 pub fn recover(kernel: &dyn Kernel, state: &Path, force: bool, roots: &[PathBuf]) -> Result<Recovered> {
     let state = State::new(kernel, state);
-    if !force && state.journals()?.is_empty() && state.remains()?.is_empty() {
-        return Ok(Recovered::default());
+    let (known, _) = manifests(&state)?;
+    let pending = status::remains(&state, &known, &[], roots).pending;
+    let forgettable = known.iter().any(|(_, manifest)| is_gone(kernel, manifest));
+    if !force && !forgettable && state.journals()?.is_empty() && state.remains()?.is_empty() {
+        return Ok(Recovered { pending, ..Recovered::default() });
     }
     let _lock = state.lock()?;
     let mut removed = Vec::new();
@@ -47,15 +55,18 @@ pub fn recover(kernel: &dyn Kernel, state: &Path, force: bool, roots: &[PathBuf]
     for path in state.remains()? {
         state.remove(&path)?;
     }
+    let (mut known, damaged) = manifests(&state)?;
+    for (file, manifest) in known.extract_if(.., |(_, manifest)| is_gone(kernel, manifest)) {
+        state.remove(&file)?;
+        recovered.forgotten.push(manifest.object);
+    }
     if force {
-        let (known, damaged) = manifests(&state)?;
-        for path in damaged.into_iter().chain(leftovers(&state, &known, &[], roots)) {
+        for path in damaged.into_iter().chain(status::remains(&state, &known, &[], roots).leftovers) {
             state.remove(&path)?;
             removed.push(path);
         }
     }
-    recovered.removed = removed;
-    Ok(recovered)
+    Ok(Recovered { removed, pending, ..recovered })
 }
 
 /// What a load does first if it has to do with pins: nothing but looking, unless there is a journal. Then it is either

@@ -31,7 +31,7 @@ impl<'a> Running<'a> {
         held: bool,
         fd: impl Fn(Object) -> Result<BorrowedFd<'f>>,
     ) -> Result<Self> {
-        let state = State::new(kernel, &plan.state);
+        let state = State::new(kernel, &plan.state).waiting(plan.lock_wait);
         let lock = if held { None } else { Some(state.lock()?) };
         recover::settle_all(&state)?;
         let mut manifest = Manifest::new(plan.object.clone(), plan.hash.clone(), now());

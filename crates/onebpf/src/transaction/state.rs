@@ -3,16 +3,23 @@
 use super::found::gone;
 use super::record::{Manifest, Record, is_file_name, to_json};
 use crate::error::{Code, Error, Result};
+use crate::plan::LOCK_WAIT;
 use onebpf_sys::{Errno, Kernel};
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Between two looks at the lock, at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(16);
 
 /// The directory, through a kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct State<'a> {
     pub(super) kernel: &'a dyn Kernel,
     pub(super) dir: &'a Path,
+    wait: Duration,
 }
 
 /// Held while anything that others see is changed.
@@ -21,18 +28,48 @@ pub(crate) struct Lock(#[allow(dead_code, reason = "the lock goes when it is dro
 
 impl<'a> State<'a> {
     pub(crate) fn new(kernel: &'a dyn Kernel, dir: &'a Path) -> Self {
-        Self { kernel, dir }
+        Self { kernel, dir, wait: LOCK_WAIT }
+    }
+
+    /// How long to wait for the lock.
+    pub(crate) fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// Waits for the lock; makes the directory if it is not there.
     pub(crate) fn lock(&self) -> Result<Lock> {
-        let path = self.dir.join("lock");
-        let mut lock = self.kernel.lock_file(&path);
-        if matches!(lock, Err(e) if e.errno == Errno::NOENT) {
-            self.make_dir(self.dir)?;
-            lock = self.kernel.lock_file(&path);
+        let path = lock_path(self.dir);
+        let started = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.kernel.lock_file(&path) {
+                Ok(lock) => return Ok(Lock(lock)),
+                Err(e) if e.errno == Errno::NOENT && !self.exists()? => self.make_dir(self.dir)?,
+                Err(e) if e.errno == Errno::AGAIN && started.elapsed() < self.wait => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LOOK_AGAIN);
+                }
+                Err(e) if e.errno == Errno::AGAIN => return Err(self.locked(&path, e)),
+                Err(e) => return Err(refused(&path, e)),
+            }
         }
-        lock.map(Lock).map_err(|e| refused(&path, e))
+    }
+
+    fn exists(&self) -> Result<bool> {
+        match self.kernel.list_dir(self.dir) {
+            Err(e) if e.errno == Errno::NOENT => Ok(false),
+            Err(e) => Err(refused(self.dir, e)),
+            Ok(_) => Ok(true),
+        }
+    }
+
+    /// Somebody has had the lock all the time.
+    fn locked(&self, path: &Path, error: onebpf_sys::Error) -> Error {
+        let who = lock_holder(self.kernel, self.dir)
+            .map_or_else(|| "a process that cannot be seen from here".to_owned(), |who| who.to_string());
+        let text = format!("{}: {who} has held the lock for {} s", path.display(), self.wait.as_secs_f32());
+        Error::refused(Code::Locked, text, error)
+            .hint("`--lock-wait SECONDS` waits longer; if that process hangs, end it: what it has begun is settled by the next load")
     }
 
     /// Journals, and the remains of files that a killed process was writing.
@@ -131,6 +168,35 @@ impl<'a> State<'a> {
             Err(e) => Err(refused(dir, e)),
         }
     }
+}
+
+/// The file whose lock whoever changes pins holds.
+pub(crate) fn lock_path(state: &Path) -> PathBuf {
+    state.join("lock")
+}
+
+/// Who changes pins just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// Process id.
+    pub pid: u32,
+    /// The name of its program, if that can be read.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+/// Who holds the lock of the state directory `state`; `None` if nobody does, or nobody who can be seen from here.
+pub fn lock_holder(kernel: &dyn Kernel, state: &Path) -> Option<LockHolder> {
+    let pid = kernel.lock_holder(&lock_path(state)).ok().flatten()?;
+    let name = kernel.read_file(format!("/proc/{pid}/comm").as_ref()).ok();
+    let name = name.map(|name| String::from_utf8_lossy(&name).trim_end().to_owned());
+    Some(LockHolder { pid, name: name.filter(|name| !name.is_empty()) })
 }
 
 /// As this crate spells it.

@@ -5,7 +5,7 @@ use super::record::{Manifest, ManifestPin, Phase};
 use super::state::State;
 use crate::error::Result;
 use crate::plan::{next_path, old_path, prev_path, slot_path};
-use onebpf_sys::Kernel;
+use onebpf_sys::{Errno, Kernel};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub struct Status {
     /// Pins that are named as if they waited, but no journal and no manifest knows them: remains of a load whose state
     /// directory is lost.
     pub leftovers: Vec<PathBuf>,
+    /// Pins `NAME:pending`: Cilium's loader before 1.16 sets maps aside under such names. They are left alone.
+    pub pending: Vec<PathBuf>,
 }
 
 /// An object.
@@ -37,6 +39,8 @@ pub struct ObjectStatus {
     pub manifest: Manifest,
     /// Its pins, as they are now.
     pub pins: Vec<PinStatus>,
+    /// None of them is there, nor what was kept of them: [`recover`](crate::recover) forgets the object.
+    pub gone: bool,
 }
 
 /// A pinned name.
@@ -87,9 +91,9 @@ pub fn status(kernel: &dyn Kernel, state: &Path, roots: &[PathBuf]) -> Result<St
             Err(_) => damaged.push(file),
         }
     }
-    let leftovers = leftovers(&state, &known, &under_way, roots);
+    let Remains { leftovers, pending } = remains(&state, &known, &under_way, roots);
     let objects = known.into_iter().map(|(file, manifest)| object(kernel, file, manifest)).collect();
-    Ok(Status { objects, loads, damaged, leftovers })
+    Ok(Status { objects, loads, damaged, leftovers, pending })
 }
 
 fn object(kernel: &dyn Kernel, file: PathBuf, manifest: Manifest) -> ObjectStatus {
@@ -103,7 +107,24 @@ fn object(kernel: &dyn Kernel, file: PathBuf, manifest: Manifest) -> ObjectStatu
         PinStatus { pin: pin.clone(), found: found.map(|found| found.id), same, can_roll_back }
     };
     let pins = manifest.pins.iter().map(pin).collect();
-    ObjectStatus { file, manifest, pins }
+    let gone = is_gone(kernel, &manifest);
+    ObjectStatus { file, manifest, pins, gone }
+}
+
+/// Whether nothing that a manifest names is there any more. Only a BPF filesystem can say so: from where none is seen, as
+/// in another mount namespace, nothing is known.
+pub(super) fn is_gone(kernel: &dyn Kernel, manifest: &Manifest) -> bool {
+    let absent = |path: &Path| matches!(Found::at(kernel, path), Ok(None));
+    let on_bpffs = |path: &Path| {
+        let seen = |dir: &Path| match kernel.is_bpffs(dir) {
+            Err(e) if e.errno == Errno::NOENT => None,
+            answer => Some(answer.unwrap_or(false)),
+        };
+        path.ancestors().skip(1).find_map(seen).unwrap_or(false)
+    };
+    let paths =
+        || manifest.pins.iter().map(|pin| &pin.path).chain(manifest.slots.iter().map(|slot| &slot.array));
+    paths().all(|path| on_bpffs(path) && absent(path) && absent(&prev_path(path)))
 }
 
 /// All manifests, and the files that are none.
@@ -118,13 +139,21 @@ pub(super) fn manifests(state: &State<'_>) -> Result<(Vec<Known>, Vec<PathBuf>)>
     Ok((good, damaged))
 }
 
-/// Pins that only a load under way may have, and no load does; and what was kept, but no manifest names.
-pub(super) fn leftovers(
+/// Pins with names that this crate or Cilium gives for a while.
+pub(super) struct Remains {
+    /// Pins that only a load under way may have, and no load does; and what was kept, but no manifest names.
+    pub(super) leftovers: Vec<PathBuf>,
+    /// Cilium's.
+    pub(super) pending: Vec<PathBuf>,
+}
+
+/// Looks below `roots` and beside the pins of all manifests.
+pub(super) fn remains(
     state: &State<'_>,
     known: &[Known],
     under_way: &[Manifest],
     roots: &[PathBuf],
-) -> Vec<PathBuf> {
+) -> Remains {
     let mut explained = BTreeSet::new();
     for (_, manifest) in known {
         let kept = manifest.pins.iter().filter(|pin| pin.previous.is_some());
@@ -146,7 +175,9 @@ pub(super) fn leftovers(
     for root in roots.iter().cloned().chain(beside) {
         walk(state.kernel, &root, 0, &mut seen, &mut found);
     }
-    found.into_iter().filter(|path| !explained.contains(path)).collect()
+    let (pending, ours): (Vec<_>, Vec<_>) = found.into_iter().partition(|path| is_pending(path));
+    let leftovers = ours.into_iter().filter(|path| !explained.contains(path)).collect();
+    Remains { leftovers, pending }
 }
 
 fn walk(
@@ -164,7 +195,7 @@ fn walk(
         if seen.len() >= MOST || seen.contains(&path) {
             continue;
         }
-        if waits(&name) && matches!(Found::at(kernel, &path), Ok(Some(_))) {
+        if (waits(&name) || is_pending(&name)) && matches!(Found::at(kernel, &path), Ok(Some(_))) {
             found.insert(path);
         } else if kernel.read_link(&path).is_err() && kernel.list_dir(&path).is_ok() {
             walk(kernel, &path, depth + 1, seen, found);
@@ -172,6 +203,11 @@ fn walk(
             seen.insert(path);
         }
     }
+}
+
+/// As cilium-map-migrate sets maps aside (cilium#3267; until 1.16).
+fn is_pending(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b":pending")
 }
 
 /// A name that only this crate gives.

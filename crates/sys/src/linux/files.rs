@@ -41,13 +41,27 @@ pub(super) fn write(path: &Path, data: &[u8]) -> Result<(), Errno> {
 pub(super) fn lock(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
-    // A signal is no answer.
-    while let Err(e) = rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-        if e != rustix::io::Errno::INTR {
-            return Err(e.into());
-        }
-    }
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
+}
+
+pub(super) fn lock_holder(path: &Path) -> Result<Option<u32>, Errno> {
+    let file = rustix::fs::stat(path)?;
+    let (major, minor) = (rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
+    // lock_get_status() of fs/locks.c prints the device in hex, the inode in decimal.
+    Ok(holder(
+        &String::from_utf8_lossy(&read(Path::new("/proc/locks"))?),
+        &format!("{major:02x}:{minor:02x}:{}", file.st_ino),
+    ))
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 4711 00:1b:42 0 EOF`; those who wait have an arrow before the kind.
+fn holder(locks: &str, file: &str) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, of, ..] = words.as_slice() else { return None };
+        pid.parse().ok().filter(|pid| *of == file && *pid != 0)
+    })
 }
 
 fn write_new(path: &Path, data: &[u8]) -> Result<(), Errno> {
@@ -65,4 +79,19 @@ fn beside(path: &Path) -> Result<PathBuf, Errno> {
     new.push(name);
     new.push(format!(".{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     Ok(path.with_file_name(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holder;
+
+    #[test]
+    fn holders_are_found() {
+        let text = "1: POSIX  ADVISORY  WRITE 12 00:1b:42 0 EOF\n2: FLOCK  ADVISORY  WRITE 4711 00:1b:42 0 EOF\n\
+                    2: -> FLOCK  ADVISORY  WRITE 4712 00:1b:42 0 EOF\n3: FLOCK  ADVISORY  WRITE 0 00:1b:43 0 EOF\n";
+        assert_eq!(holder(text, "00:1b:42"), Some(4711));
+        assert_eq!(holder(text, "00:1b:43"), None);
+        assert_eq!(holder(text, "00:1b:44"), None);
+        assert_eq!(holder("nonsense\n", "00:1b:42"), None);
+    }
 }

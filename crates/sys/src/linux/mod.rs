@@ -164,6 +164,9 @@ impl Kernel for Linux {
     fn lock_file(&self, path: &Path) -> Result<OwnedFd> {
         files::lock(path).op(Op::LockFile)
     }
+    fn lock_holder(&self, path: &Path) -> Result<Option<u32>> {
+        files::lock_holder(path).op(Op::LockHolder)
+    }
     fn is_bpffs(&self, path: &Path) -> Result<bool> {
         bpffs::is_bpffs(path).op(Op::IsBpffs)
     }
