@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use onebpf_sys::{Feature, Linux, Release, Support, probe_all};
 
 /// A release that should have a feature has it, and no probe is inconclusive. The other way round proves
@@ -18,6 +20,42 @@ fn answers_agree_with_the_release() {
             assert_eq!(found.get(feature), Support::Yes, "{feature} should be in {}", host.release);
         }
     }
+}
+
+/// Debian's kernels as `cargo xtask vm` boots them, and exactly what they lack: a probe that says no where it should not
+/// is as wrong as one that says yes. Held against libbpf's own probes where libbpf has them.
+const LACK: &[(&str, &[Feature])] = &[
+    ("6.12", &[Feature::BtfLayout]),
+    ("6.1", &[Feature::BtfLayout, Feature::BtfQmarkDatasec, Feature::ArgCtxTag]),
+    (
+        "5.10",
+        &[
+            Feature::BtfQmarkDatasec,
+            Feature::BtfFloat,
+            Feature::BtfDeclTag,
+            Feature::BtfTypeTag,
+            Feature::BtfEnum64,
+            Feature::BtfLayout,
+            Feature::MemcgAccount,
+            Feature::Callbacks,
+            Feature::ArgCtxTag,
+        ],
+    ),
+];
+
+#[test]
+fn known_kernels_have_what_they_have() {
+    let Ok(release) = std::env::var("ONEBPF_VM") else {
+        return eprintln!("skipped: not in a virtual machine");
+    };
+    let Some((_, lack)) = LACK.iter().find(|(known, _)| *known == release) else {
+        return eprintln!("skipped: {release} has no row");
+    };
+    let host = common::privileged("known_kernels_have_what_they_have").expect("root in a virtual machine");
+    assert!(host.release.starts_with(&release), "{} is no {release}", host.release);
+    let found = probe_all(&Linux);
+    let missing: BTreeSet<Feature> = Feature::all().filter(|it| found.get(*it) == Support::No).collect();
+    assert_eq!(missing, lack.iter().copied().collect(), "what {} lacks", host.release);
 }
 
 #[test]

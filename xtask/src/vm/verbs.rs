@@ -60,12 +60,15 @@ pub(super) fn run(verb: &Verb, options: &Options, rest: &[String]) -> Result<End
 
 /// The crates whose tests call the kernel.
 const CRATES: [&str; 4] = ["onebpf-sys", "onebpf-fake", "onebpf", "onebpf-cli"];
+/// Test binaries that ask no kernel, and take long where the processor is emulated: not run unless named.
+const PURE: [&str; 3] = ["offline", "plans", "mutations"];
 /// Seconds that one test binary may take.
 const PATIENCE: u32 = 1200;
 
 /// A test binary, and the directory in which cargo would run it.
 struct Binary {
-    name: String,
+    krate: String,
+    test: String,
     file: String,
     directory: PathBuf,
 }
@@ -88,12 +91,14 @@ fn test(options: &Options, rest: &[String]) -> Result<End, String> {
     if !selection.iter().any(|word| *word == "-p" || *word == "--package") {
         selection.extend(CRATES.iter().flat_map(|name| ["-p", name]));
     }
-    let binaries = build_tests(&selection)?;
+    let named = selection.contains(&"--test");
+    let mut binaries = build_tests(&selection)?;
+    binaries.retain(|binary| named || !PURE.contains(&binary.test.as_str()));
     let mut script = variables(options);
     script += "export RUST_TEST_THREADS=1\nfailed=\n";
-    for Binary { name, file, directory } in &binaries {
+    for Binary { krate, test, file, directory } in &binaries {
         let directory = quoted(&directory.to_string_lossy());
-        let (label, file) = (quoted(name), quoted(file));
+        let (label, file) = (quoted(&format!("{krate}: {test}")), quoted(file));
         let arguments = filters.join(" ");
         let _ = writeln!(script, "printf '\\n== %s ==\\n' {label}; cd {directory}");
         let _ = writeln!(
@@ -117,9 +122,9 @@ fn build_tests(selection: &[&str]) -> Result<Vec<Binary>, String> {
     let binary = |message: Value| {
         let file = message["executable"].as_str().filter(|_| message["profile"]["test"] == true)?;
         let package = PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_path_buf();
-        let crate_name = package.file_name()?.to_string_lossy().into_owned();
-        let name = format!("{crate_name}: {}", message["target"]["name"].as_str()?);
-        Some(Binary { name, file: file.to_owned(), directory: package })
+        let krate = package.file_name()?.to_string_lossy().into_owned();
+        let test = message["target"]["name"].as_str()?.to_owned();
+        Some(Binary { krate, test, file: file.to_owned(), directory: package })
     };
     Ok(messages.filter_map(binary).collect())
 }
