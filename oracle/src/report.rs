@@ -15,8 +15,20 @@ pub struct Sides {
     pub judge: PathBuf,
     /// The onebpf command; without it only libbpf's half runs.
     pub onebpf: Option<PathBuf>,
-    /// Load too, each side in a mount namespace of its own.
-    pub load: bool,
+    /// Whether to load.
+    pub load: Load,
+}
+
+/// Whether objects are loaded, by each side in a mount namespace of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Load {
+    /// They are not.
+    #[default]
+    No,
+    /// After all else.
+    Also,
+    /// And nothing else is compared: for a kernel where everything takes long, and what does not depend on it is known.
+    Only,
 }
 
 /// One object: what libbpf and onebpf made of it.
@@ -214,6 +226,10 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
     let name = object.file_name().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.trim_end_matches(".o").trim_end_matches(".bpf").to_owned();
     let mut verdict = Verdict { name, ..Verdict::default() };
+    if let (Load::Only, Some(onebpf)) = (sides.load, &sides.onebpf) {
+        load(&mut verdict, object, &sides.judge, onebpf);
+        return verdict;
+    }
     let judged = match run::libbpf(&sides.judge, object) {
         Ok(judged) => judged,
         Err(why) => return Verdict { broken: Some(one_line(&why)), ..verdict },
@@ -236,13 +252,8 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         Err(why) => verdict.unparsed = Some(one_line(&why)),
     }
     let wanted = verdict.refused.is_none() && verdict.parsed;
-    if wanted && sides.load && run::is_root() {
-        let (one, other) =
-            (run::load_by_libbpf(&sides.judge, object), run::load_by_onebpf(&sides.judge, onebpf, object));
-        if let (Ok(one), Ok(other)) = (&one, &other) {
-            verdict.kernel = compare::kernel(one, other);
-        }
-        verdict.load = Some([one.map(drop), other.map(drop)]);
+    if wanted && sides.load == Load::Also && run::is_root() {
+        load(&mut verdict, object, &sides.judge, onebpf);
     }
     if wanted && judged["lines"].is_array() {
         match lines::by_onebpf(object) {
@@ -254,6 +265,14 @@ pub fn verdict(object: &Path, sides: &Sides) -> Verdict {
         relocation(&mut verdict, &judged["relocate"], run::onebpf(onebpf, "relocate", object, &[]));
     }
     verdict
+}
+
+fn load(verdict: &mut Verdict, object: &Path, judge: &Path, onebpf: &Path) {
+    let (one, other) = (run::load_by_libbpf(judge, object), run::load_by_onebpf(judge, onebpf, object));
+    if let (Ok(one), Ok(other)) = (&one, &other) {
+        verdict.kernel = compare::kernel(one, other);
+    }
+    verdict.load = Some([one.map(drop), other.map(drop)]);
 }
 
 fn relocation(verdict: &mut Verdict, libbpf: &Value, onebpf: Result<Value, String>) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oracle::report::{Report, Sides};
+use oracle::report::{Load, Report, Sides};
 use oracle::run;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ const AT_LEAST: usize = 30;
 #[test]
 fn agree_with_libbpf() {
     let sides =
-        Sides { judge: env!("CARGO_BIN_EXE_conformance").into(), onebpf: Some(onebpf()), load: false };
+        Sides { judge: env!("CARGO_BIN_EXE_conformance").into(), onebpf: Some(onebpf()), load: Load::No };
     let mut report = Report::of(&valid(), &sides);
     report.allow(include_str!("../allowed.txt"));
     let count = |name: &str| report.counts().iter().find(|it| it.0.trim() == name).map_or(0, |it| it.1);

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use oracle::report::{Report, Sides};
+use oracle::report::{Load, Report, Sides};
 use oracle::selftests::{self, Built, Source, Target};
 use oracle::{judge, kernel, run};
 
 const USAGE: &str = "\
 usage: conformance [--linux 6.12 | --src TREE | --objects DIR] [--filter TEXT] [--mcpu v3] [--big-endian]
-                   [--onebpf PATH] [--libbpf-only] [--load] [--json FILE] [--build-only]
+                   [--onebpf PATH] [--libbpf-only] [--load | --only-load] [--json FILE] [--build-only]
   --linux RELEASE the selftests of Debian's package linux-source-RELEASE (default: 6.12)
   --src TREE      those of a kernel source tree
   --objects DIR   compare the .o files of DIR instead of building the selftests
@@ -20,6 +20,7 @@ usage: conformance [--linux 6.12 | --src TREE | --objects DIR] [--filter TEXT] [
   --onebpf PATH   the command to test (default: $ONEBPF, or the newest in the target directory)
   --libbpf-only   run libbpf's half alone
   --load          load each object on both sides, and ask the kernel what it holds then
+  --only-load     and compare nothing else
   --json FILE     write the report there as well
   --build-only    only build the objects, and print the directory that has them
   $ORACLE_BTF     kernel BTF for CO-RE on both sides (default: the running kernel's)";
@@ -34,7 +35,7 @@ struct Args {
     target: Target,
     onebpf: Option<PathBuf>,
     libbpf_only: bool,
-    load: bool,
+    load: Load,
     json: Option<PathBuf>,
     build_only: bool,
 }
@@ -77,7 +78,7 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
         target: Target { mcpu: "v3".to_owned(), big_endian: false },
         onebpf: None,
         libbpf_only: false,
-        load: false,
+        load: Load::No,
         json: None,
         build_only: false,
     };
@@ -93,7 +94,8 @@ fn parse(mut given: impl Iterator<Item = String>) -> Result<Args, String> {
             "--json" => args.json = Some(value()?.into()),
             "--big-endian" => args.target.big_endian = true,
             "--libbpf-only" => args.libbpf_only = true,
-            "--load" => args.load = true,
+            "--load" => args.load = Load::Also,
+            "--only-load" => args.load = Load::Only,
             "--build-only" => args.build_only = true,
             other => return Err(format!("unknown argument {other}")),
         }
