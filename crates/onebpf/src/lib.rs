@@ -71,6 +71,7 @@ mod program;
 mod transaction;
 mod verifier;
 mod verify;
+mod walk;
 
 pub use apply::apply;
 pub use counting::Counting;

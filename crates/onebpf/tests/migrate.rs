@@ -2,55 +2,12 @@
 
 mod common;
 
-use common::Member::{Signed, Text, Unsigned};
-use common::{in_private, options, with_value};
-use onebpf::object::{MapType, Spec};
-use onebpf::{Kernel, Linux, Loaded, Map, Mismatch, Options, load_spec};
+use common::in_private;
+use common::migrating::{migrating, new_value, old_value, versions};
+use onebpf::object::MapType;
+use onebpf::{Kernel, Linux, Loaded, Map, Mismatch, load_spec};
 use onebpf_fake::FakeKernel;
 use std::sync::Arc;
-
-fn migrating() -> Options {
-    let mut options = options();
-    options.pins.on_mismatch = Mismatch::Migrate;
-    options
-}
-
-/// A value that gains, loses, moves, widens and narrows members.
-fn versions(kind: MapType, entries: u32) -> [Spec; 2] {
-    let old = [
-        ("hits", Unsigned(4), 0),
-        ("gone", Unsigned(4), 32),
-        ("delta", Signed(4), 64),
-        ("name", Text(4), 96),
-    ];
-    let new = [
-        ("name", Text(8), 0),
-        ("hits", Unsigned(8), 64),
-        ("delta", Signed(2), 128),
-        ("fresh", Unsigned(4), 160),
-    ];
-    let mut specs = [with_value(kind, 16, &old), with_value(kind, 24, &new)];
-    for spec in &mut specs {
-        spec.maps[0].max_entries = entries;
-    }
-    specs
-}
-
-fn old_value(n: u32) -> Vec<u8> {
-    let mut value = n.to_ne_bytes().to_vec();
-    value.extend(77u32.to_ne_bytes());
-    value.extend((-((n % 1000) as i32)).to_ne_bytes());
-    value.extend(b"ab\0\0");
-    value
-}
-
-fn new_value(n: u32) -> Vec<u8> {
-    let mut value = b"ab\0\0\0\0\0\0".to_vec();
-    value.extend(u64::from(n).to_ne_bytes());
-    value.extend((-((n % 1000) as i16)).to_ne_bytes());
-    value.resize(24, 0);
-    value
-}
 
 fn fill(map: &Map, entries: u32, value: impl Fn(u32) -> Vec<u8>) {
     for n in 0..entries {
@@ -82,11 +39,9 @@ fn members_survive_on_the_fake() {
 }
 
 #[test]
-fn a_hundred_thousand_entries_on_the_kernel() {
-    in_private("a_hundred_thousand_entries_on_the_kernel", || {
-        let started = std::time::Instant::now();
-        members_survive(&(Arc::new(Linux) as Arc<dyn Kernel>), 100_000);
-        eprintln!("filled, migrated and compared in {:?}", started.elapsed());
+fn members_survive_on_the_kernel() {
+    in_private("members_survive_on_the_kernel", || {
+        members_survive(&(Arc::new(Linux) as Arc<dyn Kernel>), 1000);
     });
 }
 

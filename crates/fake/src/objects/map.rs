@@ -54,11 +54,14 @@ impl Map {
     }
 
     pub(crate) fn references(&self) -> Vec<Serial> {
-        let slots = self.values.values().filter_map(|value| match value {
-            Value::Object(serial, _) => Some(*serial),
-            Value::Bytes(_) => None,
-        });
-        self.btf.into_iter().chain(slots).collect()
+        let mut held = Vec::from_iter(self.btf);
+        if self.takes_objects() {
+            held.extend(self.values.values().filter_map(|value| match value {
+                Value::Object(serial, _) => Some(*serial),
+                Value::Bytes(_) => None,
+            }));
+        }
+        held
     }
 
     /// No fd and no pin is left, though a program may still hold the map.

@@ -4,17 +4,23 @@ use super::Run;
 use crate::error::{Code, Error, Result, Retry};
 use crate::loaded::Migrated;
 use crate::plan::{Migration, Slot, object};
+use crate::walk::{Elements, Walk, has_no_batches};
 use onebpf_object::MapType;
-use onebpf_sys::{Errno, Kernel, MapInfo};
-use std::collections::{BTreeSet, HashSet};
+use onebpf_sys::{Batch, Errno, Kernel, MapInfo, Op};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 const BPF_NOEXIST: u64 = 1;
 /// As many reasons as anybody reads.
 const MOST_REASONS: usize = 20;
+/// How often the old map is read, as long as there is something new in it.
+const MOST_PASSES: usize = 4;
 
 impl Run<'_> {
-    /// Entries that programs write to the old map meanwhile may be missed: it stays in use until the load is done.
+    /// The old map stays in use until the load is done. An entry that is there all the while gets a value that it had
+    /// during the copy: what programs write to it later is not taken along. One that comes while the map is read is
+    /// found by reading again, until nothing new is there; one that comes after that is missed, and one that goes may
+    /// still be in the new map.
     pub(super) fn migrate(&mut self, to: Slot<object::Map>, name: &str, migration: &Migration) -> Result<()> {
         let kernel = &**self.kernel;
         let what = format!("map `{name}`: reading {}", migration.from.display());
@@ -35,11 +41,13 @@ impl Run<'_> {
             cpus: self.plan.host.possible_cpus,
             old: &old,
             new: &new,
+            // Batches overwrite: two keys that have become one would not be noticed.
+            batches: migration.key.same,
             done: Migrated { reasons: migration.notes(), ..Migrated::default() },
             reasons: BTreeSet::new(),
         };
         copy.run()?;
-        let done = copy.finish();
+        let done = copy.finish()?;
         self.migrated.insert(name.to_owned(), done);
         Ok(())
     }
@@ -54,75 +62,146 @@ struct Copy<'a> {
     cpus: u32,
     old: &'a MapInfo,
     new: &'a MapInfo,
+    batches: bool,
     done: Migrated,
     reasons: BTreeSet<String>,
 }
 
+/// Entries on their way: what goes into the new map, and what it comes from.
+#[derive(Default)]
+struct Load<'w> {
+    old: Vec<(&'w [u8], &'w [u8])>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    whole: Vec<bool>,
+}
+
 impl Copy<'_> {
     fn run(&mut self) -> Result<()> {
-        let what = format!("map `{}`: reading the pinned map", self.name);
-        let reading = |e| Error::refused(Code::MapOp, &what, e);
-        let (kernel, from) = (self.kernel, self.from);
-        let mut next = vec![0; self.old.key_size as usize];
-        let mut value = vec![0; self.old.value_buffer_size(self.cpus)];
-        let mut key: Option<Vec<u8>> = None;
-        // The walk starts over when a program deletes the key that it stands at.
-        let mut seen: HashSet<Vec<u8>> = HashSet::new();
-        let mut steps = u64::from(self.old.max_entries).saturating_mul(8).saturating_add(1024);
-        while steps > 0 && kernel.map_next_key(from, key.as_deref(), &mut next).map_err(reading)? {
-            steps -= 1;
-            if seen.insert(next.clone()) {
-                match kernel.map_lookup(from, &next, &mut value, 0) {
-                    Ok(()) => self.entry(&next, &value)?,
-                    Err(e) if e.errno == Errno::NOENT => {}
-                    Err(e) => return Err(reading(e)),
-                }
+        let mut walk = Walk::new(self.kernel, self.from, self.old, self.cpus);
+        for _ in 0..MOST_PASSES {
+            let mut found = false;
+            while let Some(elements) = walk.next().map_err(|e| self.unread(e))? {
+                found = true;
+                let load = self.convert_all(&elements)?;
+                self.write(&load)?;
             }
-            key = Some(next.clone());
+            if !found || !walk.has_changing_keys() {
+                return Ok(());
+            }
+            walk.again();
+        }
+        self.reasons
+            .insert("entries kept coming while it was copied: the last ones may be missing".to_owned());
+        Ok(())
+    }
+
+    fn convert_all<'w>(&mut self, elements: &Elements<'w>) -> Result<Load<'w>> {
+        let mut load = Load::default();
+        let mut new_key = vec![0; self.new.key_size as usize];
+        let mut new_value = vec![0; self.new.value_buffer_size(self.cpus)];
+        for (key, value) in elements.iter() {
+            let mut losses: Vec<String> = self
+                .migration
+                .key
+                .apply(key, &mut new_key)
+                .iter()
+                .map(|loss| format!("key: {loss}"))
+                .collect();
+            losses
+                .extend(self.convert(value, &mut new_value).into_iter().map(|loss| format!("value: {loss}")));
+            load.whole.push(losses.is_empty());
+            for loss in losses {
+                self.lose(key, loss)?;
+            }
+            load.old.push((key, value));
+            load.keys.extend(&new_key);
+            load.values.extend(&new_value);
+        }
+        Ok(load)
+    }
+
+    fn write(&mut self, load: &Load<'_>) -> Result<()> {
+        let (key_size, value_size) = (self.new.key_size as usize, self.new.value_buffer_size(self.cpus));
+        let (mut keys, mut values) = (load.keys.as_slice(), load.values.as_slice());
+        let mut entries = load.old.iter().zip(&load.whole);
+        while !keys.is_empty() {
+            let Some(Batch { count, stopped }) = self.write_some(keys, values, (key_size, value_size))?
+            else {
+                self.batches = false;
+                continue;
+            };
+            for (_, whole) in entries.by_ref().take(count) {
+                self.arrived(*whole);
+            }
+            let refused = stopped.and_then(|errno| Some((errno, entries.next()?.0)));
+            if let Some((errno, (key, value))) = refused {
+                self.refused(key, value, errno)?;
+            }
+            let done = count + usize::from(refused.is_some());
+            keys = keys.get(done.saturating_mul(key_size)..).unwrap_or_default();
+            values = values.get(done.saturating_mul(value_size)..).unwrap_or_default();
         }
         Ok(())
     }
 
-    fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let is_array = matches!(MapType(self.new.map_type), MapType::ARRAY | MapType::PERCPU_ARRAY);
-        let mut new_key = vec![0; self.new.key_size as usize];
-        let mut new_value = vec![0; self.new.value_buffer_size(self.cpus)];
-        let mut losses: Vec<String> =
-            self.migration.key.apply(key, &mut new_key).iter().map(|loss| format!("key: {loss}")).collect();
-        losses.extend(self.convert(value, &mut new_value).into_iter().map(|loss| format!("value: {loss}")));
-        let whole = losses.is_empty();
-        for loss in losses {
-            self.lose(key, loss)?;
-        }
-        let same = self.migration.key.same && self.migration.value.same;
-        let flags = if is_array { 0 } else { BPF_NOEXIST };
-        let refusal = match self.kernel.map_update(self.to, &new_key, &new_value, flags) {
-            Ok(()) if !whole => {
-                self.done.dropped += 1;
-                return Ok(());
-            }
-            Ok(()) => {
-                *(if same { &mut self.done.copied } else { &mut self.done.converted }) += 1;
-                return Ok(());
-            }
-            // Elements that an array no longer has, and that never held anything.
-            Err(e) if is_array && e.errno == Errno::TOOBIG && value.iter().all(|byte| *byte == 0) => {
-                return Ok(());
-            }
-            Err(e) => e,
+    /// As many as go at once, at least one or a refusal; `None` if batches do not.
+    fn write_some(&self, keys: &[u8], values: &[u8], sizes: (usize, usize)) -> Result<Option<Batch>> {
+        let unwritten = |e| {
+            let what = format_args!("map `{}`: writing entries", self.name).to_string();
+            Error::refused(Code::MapOp, what, e)
         };
-        match refusal.errno {
-            Errno::TOOBIG | Errno::NOSPC => {
-                self.lose(key, format!("the new map is full with {} entries", self.new.max_entries))?;
-            }
-            Errno::EXIST => self.lose(key, "another entry has the same key now".to_owned())?,
-            _ => {
-                let what = format_args!("map `{}`: writing an entry", self.name).to_string();
-                return Err(Error::refused(Code::MapOp, what, refusal));
-            }
+        if self.batches {
+            return match self.kernel.map_update_batch(self.to, keys, values, 0) {
+                Ok(Batch { count: 0, stopped: None }) => Ok(None),
+                Err(e) if has_no_batches(e.errno) => Ok(None),
+                done => done.map(Some).map_err(unwritten),
+            };
         }
+        let flags = if self.is_array() { 0 } else { BPF_NOEXIST };
+        let (key, value) = (keys.get(..sizes.0).unwrap_or(keys), values.get(..sizes.1).unwrap_or(values));
+        match self.kernel.map_update(self.to, key, value, flags) {
+            Ok(()) => Ok(Some(Batch { count: 1, stopped: None })),
+            Err(e) => Ok(Some(Batch { count: 0, stopped: Some(e.errno) })),
+        }
+    }
+
+    fn arrived(&mut self, whole: bool) {
+        let same = self.migration.key.same && self.migration.value.same;
+        let counter = match (whole, same) {
+            (false, _) => &mut self.done.dropped,
+            (true, true) => &mut self.done.copied,
+            (true, false) => &mut self.done.converted,
+        };
+        *counter += 1;
+    }
+
+    fn refused(&mut self, key: &[u8], value: &[u8], errno: Errno) -> Result<()> {
+        let why = match errno {
+            // Elements that an array no longer has, and that never held anything.
+            Errno::TOOBIG if self.is_array() && value.iter().all(|byte| *byte == 0) => return Ok(()),
+            Errno::TOOBIG | Errno::NOSPC => {
+                format!("the new map is full with {} entries", self.new.max_entries)
+            }
+            Errno::EXIST => "another entry has the same key now".to_owned(),
+            errno => {
+                let what = format_args!("map `{}`: writing an entry", self.name).to_string();
+                let op = if self.batches { Op::MapUpdateBatch } else { Op::MapUpdate };
+                let error = onebpf_sys::Error { op, errno };
+                return Err(Error::refused(Code::MapOp, what, error));
+            }
+        };
+        self.lose(key, why)?;
         self.done.dropped += 1;
         Ok(())
+    }
+
+    fn is_array(&self) -> bool {
+        matches!(MapType(self.new.map_type), MapType::ARRAY | MapType::PERCPU_ARRAY)
+    }
+
+    fn unread(&self, error: onebpf_sys::Error) -> Error {
+        Error::refused(Code::MapOp, format_args!("map `{}`: reading the pinned map", self.name), error)
     }
 
     /// One value, or one for each CPU, each in a place of its own that is a multiple of 8 bytes.
@@ -159,12 +238,12 @@ impl Copy<'_> {
         Err(error.hint("make room for it in the object, or agree to losses with `--lossy`: they are counted"))
     }
 
-    /// An LRU map makes room by itself: what is not in it any more was dropped.
-    fn finish(mut self) -> Migrated {
+    /// An LRU map makes room by itself, and begins before it is full: what is not in it any more was dropped.
+    fn finish(mut self) -> Result<Migrated> {
         let lru = matches!(MapType(self.new.map_type), MapType::LRU_HASH | MapType::LRU_PERCPU_HASH);
         let put = self.done.copied + self.done.converted;
-        if lru && let Some(there) = self.count().filter(|there| *there < put) {
-            let gone = put - there;
+        let gone = if lru { put.saturating_sub(self.count()?) } else { 0 };
+        if gone > 0 {
             self.done.dropped += gone;
             let copied = gone.min(self.done.copied);
             self.done.copied -= copied;
@@ -172,18 +251,14 @@ impl Copy<'_> {
             self.reasons.insert(format!("the new LRU map dropped {gone} to make room"));
         }
         self.done.reasons.extend(self.reasons);
-        self.done
+        Ok(self.done)
     }
 
-    fn count(&self) -> Option<u64> {
-        let (mut count, mut key, mut next) = (0, None::<Vec<u8>>, vec![0; self.new.key_size as usize]);
-        while count < u64::from(self.new.max_entries) {
-            if !self.kernel.map_next_key(self.to, key.as_deref(), &mut next).ok()? {
-                break;
-            }
-            count += 1;
-            key = Some(next.clone());
+    fn count(&self) -> Result<u64> {
+        let (mut count, mut walk) = (0, Walk::new(self.kernel, self.to, self.new, self.cpus));
+        while let Some(elements) = walk.next().map_err(|e| self.unread(e))? {
+            count += elements.iter().count() as u64;
         }
-        Some(count)
+        Ok(count)
     }
 }

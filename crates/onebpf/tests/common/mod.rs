@@ -1,6 +1,7 @@
 //! What the tests of this crate share: the fixtures, and a private place on the real kernel.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod migrating;
 pub(crate) mod recording;
 pub(crate) mod upgrade;
 
@@ -136,7 +137,7 @@ pub(crate) fn with_value(kind: MapType, size: u32, members: &[(&str, Member, u32
     let mut spec = spec("btf_pinned");
     let mut btf = Builder::new(Endian::native());
     let number = |size, encoding| OwnedType::int(format!("i{size}{encoding}"), size, IntEncoding(encoding));
-    let key = btf.push(number(4, 0));
+    let int = btf.push(number(4, 0));
     let mut owned = Vec::new();
     for (name, member, bit_offset) in members {
         let ty = match *member {
@@ -144,18 +145,34 @@ pub(crate) fn with_value(kind: MapType, size: u32, members: &[(&str, Member, u32
             Member::Signed(size) => btf.push(number(size, 1)),
             Member::Text(count) => {
                 let elem = btf.push(number(1, 0));
-                btf.push(OwnedType::new("", OwnedDef::Array { elem, index: key, count }))
+                btf.push(OwnedType::new("", OwnedDef::Array { elem, index: int, count }))
             }
         };
         owned.push(OwnedMember { name: (*name).to_owned(), ty, bit_offset: *bit_offset, bit_size: None });
     }
     let value = btf.push(OwnedType::new("value", OwnedDef::Struct { size, members: owned }));
+    // A trie's key is a structure that begins with the length of the prefix.
+    let key = if kind == MapType::LPM_TRIE {
+        let member = |name: &str, bit_offset| OwnedMember {
+            name: name.to_owned(),
+            ty: int,
+            bit_offset,
+            bit_size: None,
+        };
+        let members = vec![member("length", 0), member("data", 32)];
+        btf.push(OwnedType::new("prefix", OwnedDef::Struct { size: 8, members }))
+    } else {
+        int
+    };
     let btf = Btf::from_vec(btf.build().expect("BTF")).expect("BTF");
     (spec.programs, spec.functions) = (IndexMap::default(), Vec::new());
     spec.btf = Some(btf);
     let map = &mut spec.maps[0];
     (map.kind, map.max_entries) = (kind, 1024);
-    map.key = Layout { size: 4, btf: Some(key) };
+    if kind == MapType::LPM_TRIE {
+        map.flags = 1; // BPF_F_NO_PREALLOC, which tries ask for
+    }
+    map.key = Layout { size: if key == int { 4 } else { 8 }, btf: Some(key) };
     map.value = Layout { size, btf: Some(value) };
     spec
 }
