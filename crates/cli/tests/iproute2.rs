@@ -16,6 +16,7 @@ const ENTRIES: usize = 3;
 const FLAGS: usize = 4;
 const ID: usize = 5;
 const PINNING: usize = 6;
+const INNER_ID: usize = 7;
 const INNER_INDEX: usize = 8;
 
 /// A script with variants in `$V`; true if it ran.
@@ -137,6 +138,10 @@ fn maps_in_maps() {
     variants.add("pinned.o", "elf_inner.o", &[(0, PINNING, 2), (2, PINNING, 2)]);
     variants.add("inner.o", "elf_inner.o", &[(0, PINNING, 0), (1, PINNING, 2)]);
     variants.add("hash.o", "elf_inner.o", &[(3, INNER_INDEX, 5), (2, PINNING, 2)]);
+    // Two inner maps of one id, two outer ones that hold such.
+    let as_inner = [(3, TYPE, 2), (3, VALUE, 4), (3, ENTRIES, 1), (3, ID, 42), (3, INNER_INDEX, 5)];
+    let outers = [(0, PINNING, 2), (2, PINNING, 2), (2, INNER_ID, 42)];
+    variants.add("many.o", "elf_inner.o", &[&as_inner[..], &outers[..]].concat());
     let script = "add() { onebpf tc filter add dev va egress bpf da obj \"$@\"; }
         slots() { bpftool map dump pinned $F/tc/globals/$1 | grep -v 'No such\\|Found' | tr -s ' \\n' ' '; echo; }
         add elf_inner.o; add $V/pinned.o; slots outer; slots by_name
@@ -144,10 +149,13 @@ fn maps_in_maps() {
         bpftool map delete pinned $F/tc/globals/outer key 3 0 0 0; add $V/pinned.o; same \"$(slots outer | grep -c key)\" 0
         rm $F/tc/globals/by_name; add $V/pinned.o; same \"$(slots outer | grep -c key)\" 1
         rm $F/tc/globals/*; add $V/hash.o; slots by_name
+        rm $F/tc/globals/*; add $V/many.o; slots outer | grep -o 'key: ..' | tr '\\n' ' '; slots by_name | grep -o 'key: ..' | tr '\\n' ' '; echo
         add $V/inner.o; one=$(id $F/tc/globals/inner); add $V/inner.o; same $one $(id $F/tc/globals/inner)";
     let Some(text) = passes(&variants, script) else { return };
     has(&text, "key: 03 00 00 00 value: ");
     has(&text, "key: 05 00 00 00 value: ");
+    let four = text.lines().find(|line| line.matches("key: ").count() == 4).expect("two keys of two maps");
+    assert_eq!((four.matches("key: 03").count(), four.matches("key: 05").count()), (2, 2), "{four}");
 }
 
 /// 29, 30, 32, 33, 37: who writes which slot.
@@ -214,6 +222,31 @@ fn quirks() {
     assert_eq!(counters(&output), [[3, 0, 0, 0, 0, 0, 3]]);
 }
 
+/// 4, 16, 19, 54, 56: a name that the kernel cuts, 65 maps, a licence that is none, functions of `.text` that a tail section
+/// calls, data that nobody refers to. 35, 57: a tail section that is refused attaches nothing, and the whole log can be had.
+#[test]
+fn what_is_called_and_what_is_said() {
+    let name = "hits_of_a_map_whose_name_is_very_long";
+    let script = "add() { onebpf tc filter add dev va egress protocol ip bpf da obj \"$@\"; }
+        add elf_subprogs.o; send 4; hits $NAME; one=$(id $F/tc/globals/$NAME)
+        add elf_subprogs.nog.o; send 4; hits $NAME; same $one $(id $F/tc/globals/$NAME)
+        add elf_many.nog.o verb 2>&1 | grep -c 'map `many_.*created'
+        tail() { onebpf tc filter add dev va ingress bpf da obj elf_tail_rejected.o \"$@\"; }
+        refused tail; tail 2>&1 | head -1 || :; tail verb > /mnt/log 2>&1 || :; gone $F/tc/globals/rejected_jumps
+        grep -c '^ | 0: R1=ctx()' /mnt/log; grep -c '^ | .*invalid access to packet' /mnt/log; test $(wc -c < /mnt/log) -gt 100000
+        onebpf tc filter add dev va ingress bpf da obj prog_no_license.o sec tc program gpl_helper 2>&1 | head -1 || :
+        same \"$(tc filter show dev va ingress)\" ''";
+    let Some(output) = shell(&format!("NAME={name}; F=/sys/fs/bpf; {script}")) else { return };
+    succeeded(&output);
+    assert_eq!(counters(&output), [[4, 8, 0], [8, 16, 0]]);
+    for part in [
+        "\n65\nerror[E0403]: program `refused` was rejected: invalid access to packet",
+        "\n1\n1\nerror[E0403]: program `gpl_helper` was rejected: cannot call GPL",
+    ] {
+        has(&out(&output), part);
+    }
+}
+
 /// One object with maps of both dialects, pins of both and program arrays of both: attached, attached again from the same
 /// file and from a changed one, under packets; then by `onebpf load`, where each dialect has its own layout.
 #[test]
@@ -269,4 +302,41 @@ fn verbose_tells() {
         has(&text, part);
     }
     assert_eq!(counters(&output).len(), 0);
+}
+
+/// Each of the 58 checks has its row in docs/tc-ip.md, and each test that is named there is one.
+#[test]
+fn every_check_has_its_tests() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join("docs/tc-ip.md")).expect("the page");
+    let mut sources = String::new();
+    let mut dirs = vec![root.join("crates")];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).expect("readable").flatten() {
+            match entry.path() {
+                path if path.is_dir() => dirs.push(path),
+                path if path.extension().is_some_and(|end| end == "rs") => {
+                    sources += &std::fs::read_to_string(path).expect("readable");
+                }
+                _ => {}
+            }
+        }
+    }
+    let (_, table) = text.split_once("| check |").expect("the table");
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(2).map(|row| row.split('|').map(str::trim).collect()).collect();
+    for (n, row) in rows.iter().enumerate() {
+        assert_eq!(row[1], (n + 1).to_string());
+        let tests: Vec<&str> = row[3].split(['`', ' ']).filter(|name| !name.is_empty()).collect();
+        assert!(!tests.is_empty(), "{row:?}");
+        for test in tests {
+            assert!(
+                sources.contains(&format!("#[test]\n    fn {test}()"))
+                    || sources.contains(&format!("#[test]\nfn {test}()")),
+                "check {}: no test {test}",
+                n + 1
+            );
+        }
+    }
+    assert_eq!(rows.len(), 58);
 }
