@@ -4,7 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::report;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use onebpf::object::{AttachType, Dialect, ProgramType, SectionFlags, SectionRule};
+use onebpf::object::{AttachType, Dialect, Extern, ExternKind, ProgramType, SectionFlags, SectionRule};
 use onebpf::sys::Errno;
 use onebpf::{
     ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Report, Spec,
@@ -78,12 +78,15 @@ pub(crate) struct LoadArgs {
     /// Program type for sections whose name says nothing: a SEC() name such as `tc`, or libbpf's name of a type
     #[arg(long = "type", value_name = "NAME", value_parser = default_type, help_heading = "Choosing")]
     default_type: Option<DefaultType>,
-    /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE` (repeatable)
+    /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE`, `kconfig.CONFIG_HZ=N` (repeatable)
     #[arg(long, value_name = "WHAT=VALUE", value_parser = edit, help_heading = "Choosing")]
     set: Vec<(String, String)>,
     /// Kernel BTF for CO-RE: a file, or a directory with a file for each release [default: the running kernel's]
     #[arg(long, value_name = "PATH", help_heading = "Loading")]
     btf: Option<PathBuf>,
+    /// Values of the kernel's configuration, before the host's: a file, or `CONFIG_HZ=1000`
+    #[arg(long, value_name = "FILE|LINES", value_parser = kconfig, help_heading = "Loading")]
+    kconfig: Option<Values>,
     /// How many programs to load at once [default: the CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Loading")]
     jobs: Option<u16>,
@@ -158,12 +161,24 @@ impl LoadArgs {
             object.spec.file_hash.get_or_insert_with(|| onebpf::object::file_hash(&bytes));
         }
         for (what, value) in &self.set {
+            if let Some(name) = what.strip_prefix(KCONFIG) {
+                is_config(name, &object.spec).map_err(|failure| failure.about(path))?;
+                continue;
+            }
             let changed = object.spec.set(what, value);
             changed.map_err(|error| {
                 known(Failure::from(report::of_object(&error)), what, &object.spec).about(path)
             })?;
         }
         Ok(object)
+    }
+
+    /// Values of the configuration: one that is set by name counts more than a file's.
+    fn kconfig(&self) -> BTreeMap<String, String> {
+        let mut values = self.kconfig.clone().unwrap_or_default().0;
+        let set = self.set.iter().filter_map(|(what, value)| Some((what.strip_prefix(KCONFIG)?, value)));
+        values.extend(set.map(|(name, value)| (name.to_owned(), value.clone())));
+        values
     }
 
     /// The options of the library.
@@ -190,6 +205,7 @@ impl LoadArgs {
                 outer_of: for_one(&self.outer),
                 program_arrays: self.program_arrays,
             },
+            kconfig: self.kconfig(),
             reuse: self.reuse.iter().cloned().collect(),
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
@@ -242,13 +258,39 @@ fn layouts() -> impl TypedValueParser<Value = PinLayout> {
         .map(|typed| if typed == "iproute2" { PinLayout::Iproute2 } else { PinLayout::Libbpf })
 }
 
-/// Maps, their fields and variables: names are looked up in the object.
+/// What stands before a name of the configuration in `--set`.
+const KCONFIG: &str = "kconfig.";
+
+/// Values of the kernel's configuration by option.
+#[derive(Clone, Debug, Default)]
+struct Values(BTreeMap<String, String>);
+
+/// A file, or lines of one.
+fn kconfig(typed: &str) -> Result<Values, String> {
+    let read = |path: &str| std::fs::read(path).map_err(|error| reason(&error));
+    let data = if typed.contains('=') { typed.as_bytes().to_vec() } else { read(typed)? };
+    onebpf::parse_config(&data).map(Values).map_err(|error| error.report().message.clone())
+}
+
+/// Only what the object asks for can be set by name.
+fn is_config(name: &str, spec: &Spec) -> Outcome {
+    let is_value = |found: &&Extern| matches!(found.kind, ExternKind::Kconfig { .. });
+    let mut values = spec.externs.values().filter(is_value).map(|found| &found.name);
+    if values.clone().any(|known| known == name) {
+        return Ok(());
+    }
+    let known = names(&mut values);
+    Err(Failure::new("E0130", format!("there is no configuration value `{name}`"))
+        .hint(format!("there is {known}")))
+}
+
+/// Maps, their fields, variables and values of the configuration: names are looked up in the object.
 fn edit(typed: &str) -> Result<(String, String), String> {
     let (what, value) = typed.split_once('=').unwrap_or_default();
-    if what.starts_with("var.") || what.starts_with("map.") {
+    if ["var.", "map.", KCONFIG].iter().any(|kind| what.starts_with(kind)) {
         return Ok((what.to_owned(), value.to_owned()));
     }
-    Err("it has the form map.NAME.max_entries=N or var.NAME=VALUE".to_owned())
+    Err("it has the form map.NAME.max_entries=N, var.NAME=VALUE or kconfig.NAME=VALUE".to_owned())
 }
 
 /// Says which maps or variables there are.

@@ -2,6 +2,7 @@
 
 use onebpf_sys::{Errno, Feature, Host, ProgRunResult, Release};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -17,6 +18,19 @@ pub(crate) struct Config {
     /// By program name.
     pub(crate) runs: BTreeMap<String, ProgRunResult>,
 }
+
+/// The configuration of the imitated kernel, as far as programs ask for it.
+const CONFIG: &str = "\
+# CONFIG_NUMA is not set
+CONFIG_BPF=y
+CONFIG_BPF_SYSCALL=y
+CONFIG_NET=y
+CONFIG_BTRFS_FS=m
+CONFIG_HZ=250
+CONFIG_LOG_BUF_SHIFT=17
+CONFIG_DEFAULT_HOSTNAME=\"(none)\"
+CONFIG_LOCALVERSION=\"-fake\"
+";
 
 #[derive(Clone)]
 pub(crate) struct Rejection {
@@ -40,6 +54,23 @@ impl Config {
 
     pub(crate) fn has(&self, feature: Feature) -> bool {
         self.features.contains(&feature)
+    }
+
+    /// What procfs and sysfs say where nobody has given a file.
+    pub(crate) fn file(&self, path: &Path) -> Option<Vec<u8>> {
+        let wrapper = self.has(Feature::SyscallWrapper);
+        let config = format!("/boot/config-{}", self.host().release);
+        let text = match path.to_str()? {
+            path if path == config => CONFIG.to_owned(),
+            "/sys/bus/event_source/devices/kprobe/type" if wrapper => "8\n".to_owned(),
+            "/proc/kallsyms" => {
+                let wrappers = ["x64", "arm64", "riscv", "s390x", "powerpc"].into_iter().filter(|_| wrapper);
+                let line = |text: String, prefix| text + &format!("ffffffff81000100 T __{prefix}_sys_bpf\n");
+                wrappers.fold("ffffffff81000000 T _stext\n".to_owned(), line)
+            }
+            _ => return None,
+        };
+        Some(text.into_bytes())
     }
 
     /// For what is older or newer than the table of features knows.

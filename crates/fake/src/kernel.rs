@@ -14,6 +14,7 @@ use onebpf_sys::{
 };
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -214,6 +215,13 @@ impl State {
         let fit = Fit::of(&found.body, &self.config).ok_or(Errno::INVAL)?;
         let id = found.id;
         self.objects.map_mut(map)?.update_object(key, (serial, id, fit), flags)
+    }
+
+    fn read_file(&self, path: &Path) -> Outcome<Vec<u8>> {
+        match self.tree.read_file(path) {
+            Err(Errno::NOENT) => self.config.file(path).ok_or(Errno::NOENT),
+            read => read,
+        }
     }
 
     fn lock_file(&mut self, path: &Path) -> Outcome<OwnedFd> {
@@ -493,7 +501,16 @@ impl Kernel for FakeKernel {
     }
 
     fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
-        self.file(Op::ReadFile, |state| state.tree.read_file(path))
+        self.file(Op::ReadFile, |state| state.read_file(path))
+    }
+
+    fn read_lines(&self, path: &Path, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+        // The lock is free again while a line is looked at.
+        let data = self.read_file(path)?;
+        let data = data.strip_suffix(b"\n").unwrap_or(&data);
+        let mut lines = data.split(|byte| *byte == b'\n').filter(|_| !data.is_empty());
+        let _ = lines.try_for_each(|line| visit(line.get(..4096).unwrap_or(line)));
+        Ok(())
     }
 
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {

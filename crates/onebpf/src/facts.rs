@@ -1,6 +1,7 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
+use crate::kconfig::KernelConfig;
 use crate::kernel_types::{KernelName, KernelTypes, Named};
 use crate::layout::TypeLayout;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
@@ -38,6 +39,9 @@ pub struct Facts {
     /// Types and functions of the running kernel that the object names; `None`: it has no such.
     #[serde(default)]
     pub named: Vec<(KernelName, Option<Named>)>,
+    /// What the kernel's configuration says of the options that the object asks for; `None`: it asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<KernelConfig>,
 }
 
 /// iproute2's part of a host: where its BPF filesystem is, and what its configuration says of pinning.

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::facts::{Dir, Facts, Pinned, PinnedMap};
 use crate::iproute2;
+use crate::kconfig::KernelConfig;
 use crate::kernel_types::KernelTypes;
 use crate::layout::TypeLayout;
 use crate::{Options, Spec, plan};
@@ -14,7 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Looks at what the plan for `spec` will depend on, and at nothing else: the host, the pins that
-/// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it or has CO-RE relocations. Probes no feature.
+/// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it or has CO-RE relocations. Probes no feature,
+/// but those that the object asks for by name (`LINUX_HAS_BPF_COOKIE`).
 ///
 /// # Errors
 /// E0301 for options that name no program; E0313, E01xx or E02xx for [`Options::btf`]; E0408 if the host itself cannot be read. A pin that cannot be looked
@@ -38,6 +40,12 @@ pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Fa
         facts.jit = jit(kernel);
     }
     kernel_types(kernel, spec, options, &mut facts)?;
+    if let Some(wanted) = plan::config_options(spec, options)? {
+        facts.probe(kernel, &wanted.features);
+        if !wanted.options.is_empty() {
+            facts.config = Some(KernelConfig::read(kernel, &facts.host.release, &wanted.options)?);
+        }
+    }
     Ok(facts)
 }
 

@@ -18,6 +18,9 @@ pub struct Options {
     pub pins: PinOptions,
     /// Kernel BTF for CO-RE: a file (BTF or ELF), or a directory with a file for each release; by default the running kernel's.
     pub btf: Option<PathBuf>,
+    /// Values of the kernel's configuration that count more than the host's, by option: text as it stands behind `=` there
+    /// (see [`parse_config`](crate::parse_config)).
+    pub kconfig: BTreeMap<String, String>,
     /// Maps to take from a pin instead of creating them, by name.
     pub reuse: BTreeMap<String, PathBuf>,
     /// What a load replaces stays beside it, under names that end in `:prev`: [`rollback`](crate::rollback) goes back to it.

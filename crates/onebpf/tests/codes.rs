@@ -25,6 +25,11 @@ fn load_error(spec: &Spec) -> Error {
     load_spec(&fake(), spec, &options()).unwrap_err()
 }
 
+fn load_only(name: &str, program: &str) -> Error {
+    let options = Options { programs: vec![program.into()], ..options() };
+    load_spec(&fake(), &spec(name), &options).unwrap_err()
+}
+
 /// Loads with a kernel that refuses one kind of operation for ever.
 fn refused(op: Op, errno: Errno, name: &str, options: &Options) -> Error {
     // One fault inside another: each makes the next try fail as well, and the probes after it.
@@ -47,13 +52,13 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 16] = [
+const PLANNING: [Case; 18] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
     ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
-    ("E0303", || load_error(&spec("extern_kconfig"))),
+    ("E0303", || load_error(&spec("extern_ksyms"))),
     ("E0304", || load_error(&spec("struct_ops"))),
     ("E0305", || {
         let kernel = fake();
@@ -106,6 +111,8 @@ const PLANNING: [Case; 16] = [
         load_spec(&kernel, &other, &migrating()).unwrap_err()
     }),
     ("E0316", || load_error(&spec("core_records"))),
+    ("E0317", || load_only("extern_bad_config", "missing")),
+    ("E0318", || load_only("extern_bad_config", "wrong_type")),
 ];
 
 const STATE: &str = "/run/onebpf";

@@ -239,7 +239,6 @@ fn later_issues_are_refused_by_name() {
     let kernel = FakeKernel::new();
     for (name, code) in [
         ("core_records", "E0316"),
-        ("extern_kconfig", "E0303"),
         ("extern_ksyms", "E0303"),
         ("struct_ops", "E0304"),
         ("data_arena.v4", "E0304"),

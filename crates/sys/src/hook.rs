@@ -5,6 +5,7 @@ use crate::types::{
     ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Kernel, Op, Result};
+use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,6 +86,7 @@ forward! {
     ReadLink: read_link(path: &Path) -> PathBuf;
     MountBpffs: mount_bpffs(path: &Path) -> ();
     ReadFile: read_file(path: &Path) -> Vec<u8>;
+    ReadFile: read_lines(path: &Path, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> ();
     WriteFile: write_file(path: &Path, data: &[u8]) -> ();
     LockFile: lock_file(path: &Path) -> OwnedFd;
     LockHolder: lock_holder(path: &Path) -> Option<u32>;

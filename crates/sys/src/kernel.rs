@@ -5,6 +5,7 @@ use crate::types::{
     Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
     ProgRunResult, RenameMode, RouteReply,
 };
+use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,6 +125,9 @@ pub trait Kernel: Send + Sync {
     fn mount_bpffs(&self, path: &Path) -> Result<()>;
     /// The bytes of an ordinary file; EFBIG beyond 16 MiB.
     fn read_file(&self, path: &Path) -> Result<Vec<u8>>;
+    /// Hands the lines of an ordinary file of any length to `visit`, one after the other and without their ends, until
+    /// that says stop. What is beyond 4096 bytes of a line is left out.
+    fn read_lines(&self, path: &Path, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<()>;
     /// Puts an ordinary file in place, mode 0600: whoever looks, also after a crash, sees the old contents or
     /// the new, whole (written beside it, synced, renamed over it).
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()>;

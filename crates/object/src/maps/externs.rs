@@ -4,7 +4,7 @@
 use super::kconfig;
 use crate::elf::{Binding, Elf, Symbol, SymbolKind, SymbolSection};
 use crate::error::{Kind, MapFault};
-use crate::{Error, Extern, ExternKind, Place, Result};
+use crate::{ConfigType, Error, Extern, ExternKind, Place, Result};
 use indexmap::IndexMap;
 use onebpf_btf::{Btf, Def, FuncLinkage, Kind as BtfKind, TypeId, VarLinkage};
 use std::collections::HashMap;
@@ -107,29 +107,12 @@ fn read(
 }
 
 fn value(btf: &Btf, name: &str, ty: TypeId) -> Result<Value> {
-    if !is_config_type(btf, ty)? {
+    if ConfigType::of(btf, ty)?.is_none() {
         let what = "the kernel's configuration has booleans, characters, integers, tristates (`enum libbpf_tristate`) and strings";
         return Err(fault(name, what));
     }
     let size = u32::try_from(btf.size_of(ty)?).unwrap_or(u32::MAX);
     Ok(Value { align: std::cmp::Reverse(btf.align_of(ty)?), size, name: name.to_owned() })
-}
-
-/// libbpf: `find_kcfg_type`.
-fn is_config_type(btf: &Btf, ty: TypeId) -> Result<bool> {
-    let ty = btf.strip(ty)?;
-    Ok(match ty.def {
-        Def::Int { size, encoding, .. } if encoding.is_bool() => size == 1,
-        Def::Int { size, .. } => matches!(size, 1 | 2 | 4 | 8),
-        Def::Enum { size, .. } => size == 4 && ty.name == "libbpf_tristate",
-        Def::Enum64 { .. } => ty.name == "libbpf_tristate",
-        Def::Array { elem, count, .. } => count != 0 && is_character(btf, elem)?,
-        _ => false,
-    })
-}
-
-fn is_character(btf: &Btf, ty: TypeId) -> Result<bool> {
-    Ok(matches!(btf.strip(ty)?.def, Def::Int { size: 1, encoding, .. } if !encoding.is_bool()))
 }
 
 /// Gives each value its place in the `.kconfig` map.

@@ -64,7 +64,7 @@ pub fn relocate_core(
     let mut poisons = Vec::new();
     for relo in linked.core.clone() {
         let at = relo.insn_off;
-        let fixup = resolve(&relo, matcher, || place(spec, linked, at))?;
+        let fixup = resolve(&relo, matcher, || linked.place(spec, at))?;
         let done = match linked.insns.get_mut(at as usize..) {
             Some([insn, rest @ ..]) => patch(insn, rest.first_mut(), &fixup),
             _ => Err("it is not there".to_owned()),
@@ -85,7 +85,7 @@ pub fn relocate_core(
             }
             Err(why) => {
                 let text = format!("instruction {at}, {} of `{}`: {why}", relo.kind, matcher.describe(&relo));
-                return Err(Kind::CorePatch(text).at(place(spec, linked, at)));
+                return Err(Kind::CorePatch(text).at(linked.place(spec, at)));
             }
         }
     }
@@ -94,13 +94,6 @@ pub fn relocate_core(
 
 fn resolve(relo: &CoreRelo, matcher: &mut Matcher<'_>, place: impl FnOnce() -> Place) -> Result<Fixup> {
     matcher.resolve(relo).map_err(|error| crate::Error::from(error).within(place()))
-}
-
-fn place(spec: &Spec, linked: &LinkedProgram, at: u32) -> Place {
-    let Some((start, id)) = linked.function_of(at) else { return Place::default() };
-    let Some(function) = spec.functions.get(id.0) else { return Place::default() };
-    let offset = function.offset + u64::from(at - start) * INSN_SIZE as u64;
-    Place { offset: Some(offset), source: linked.source_line(spec, at), ..function.place.clone() }
 }
 
 /// Why an instruction is poisoned.

@@ -52,6 +52,12 @@ impl LinkedProgram {
         self.functions.get(next.checked_sub(1)?).copied()
     }
 
+    /// Where an instruction is in the object.
+    pub fn place(&self, spec: &Spec, insn: u32) -> Place {
+        let place = place_of(spec, &self.functions, insn);
+        Place { source: self.source_line(spec, insn), ..place }
+    }
+
     /// The source line of an instruction.
     pub fn source_line(&self, spec: &Spec, insn: u32) -> Option<SourceLine> {
         let (start, _) = self.function_of(insn)?;

@@ -151,6 +151,13 @@ pub enum Contents {
     Entries(Vec<Entry>),
 }
 
+impl Contents {
+    /// The bytes, if it is one value of bytes.
+    pub fn data(&self) -> Option<&[u8]> {
+        if let Self::Data(data) = self { Some(data) } else { None }
+    }
+}
+
 /// One initial entry of a map that holds plain values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -1,5 +1,6 @@
 //! What an object holds, as data.
 
+mod config;
 mod edit;
 mod kinds;
 mod map;
@@ -7,6 +8,7 @@ mod program;
 mod text;
 mod variable;
 
+pub use config::ConfigType;
 pub use kinds::{AttachType, MapType, ProgramType};
 pub use map::{Contents, Dialect, Entry, Layout, MapSpec, Pinning, Slot, SlotTarget};
 pub use program::{FuncId, Function, Linkage, ProgramSpec, Ref};

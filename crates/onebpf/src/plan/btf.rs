@@ -2,13 +2,14 @@
 //! and string offsets stay, so that maps and line information still speak of the same things.
 
 use super::draft::Draft;
+use super::externs;
 use super::programs::Chosen;
 use super::{Step, arg_ctx};
 use crate::Spec;
 use crate::error::Result;
 use onebpf_btf::{Btf, BtfFeatures, Builder, DOWNGRADE_STEPS, DowngradeStep, OwnedDef, OwnedType};
 use onebpf_btf::{VarSymbol, downgrade, fix_datasecs, fix_externs, fix_functions};
-use onebpf_object::{Dialect, ExternKind, Function, Linkage, MapSpec};
+use onebpf_object::{Dialect, Function, Linkage, MapSpec};
 use onebpf_sys::Feature;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &mut [Chosen<'_>]) -> Resul
     let mut builder = Builder::from_btf(btf)?;
     let layout = Layout::of(draft.spec, &builder);
     // First: fixing the sections sorts what this moves.
-    fix_externs(&mut builder, &|name| kconfig_offset(draft.spec, name))?;
+    fix_externs(&mut builder, &|name| externs::offset(draft.spec, name))?;
     fix_datasecs(&mut builder, &|section| layout.size(section), &|section, name| {
         layout.symbol(section, name)
     })?;
@@ -41,13 +42,6 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &mut [Chosen<'_>]) -> Resul
 fn is_hidden(spec: &Spec, name: &str) -> bool {
     let hidden = |f: &Function| f.name == name && f.linkage == Linkage::Hidden;
     !spec.programs.contains_key(name) && spec.functions.iter().any(hidden)
-}
-
-fn kconfig_offset(spec: &Spec, name: &str) -> Option<u32> {
-    match spec.externs.get(name)?.kind {
-        ExternKind::Kconfig { offset, .. } => Some(offset),
-        ExternKind::Ksym | ExternKind::Kfunc => None,
-    }
 }
 
 /// What the downgrade goes by, and the feature that the kernel is asked for.

@@ -1,5 +1,6 @@
 //! A plan in the making.
 
+use super::externs::Externs;
 use super::pins::Publish;
 use super::step::object;
 use super::{Adaptation, CreateMap, Migration, Plan, Slot, Step};
@@ -23,6 +24,8 @@ pub(super) struct Draft<'a> {
     pub(super) ids: HashMap<u32, &'a str>,
     /// Entries that new maps get from pinned ones, by map name.
     pub(super) migrations: Vec<(String, Box<Migration>)>,
+    /// What the kernel has for the externs.
+    pub(super) externs: Externs,
     /// Modules whose BTF is opened.
     modules: BTreeMap<Module, Slot<object::Btf>>,
     slots: u32,
@@ -53,6 +56,7 @@ impl<'a> Draft<'a> {
             // Of several maps with one id, iproute2 takes the first.
             ids: spec.maps.iter().rev().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
             migrations: Vec::new(),
+            externs: Externs::default(),
             modules: BTreeMap::new(),
             slots: 0,
         }

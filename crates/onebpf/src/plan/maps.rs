@@ -1,6 +1,7 @@
 //! Maps: which are needed, what the kernel will be asked for, and what goes into them.
 
 use super::draft::{Draft, MapSlot};
+use super::externs;
 use super::pins::{self, Decision, Publish};
 use super::programs::Chosen;
 use super::scope::{PinRule, Where, check_distinct};
@@ -10,7 +11,7 @@ use crate::layout::TypeLayout;
 use crate::{Options, Spec};
 use indexmap::IndexSet;
 use onebpf_btf::TypeId;
-use onebpf_object::{Contents, Dialect, MapSpec, MapType, Place, Ref, SlotTarget};
+use onebpf_object::{Contents, Dialect, MapSpec, MapType, Place, SlotTarget};
 use onebpf_sys::{Feature, Host, OBJ_NAME_MAX};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ pub(super) fn needed<'a>(
             format!("the options speak of map `{name}`, but there is none"),
         ));
     }
-    let created = |map: &MapSpec| map.autocreate && map.dialect != Dialect::Kconfig;
+    let created = |map: &MapSpec| map.autocreate;
     if options.programs.is_empty() && options.sections.is_empty() {
         let all = spec.maps.iter().filter(|(_, map)| created(map));
         return Ok(all.map(|(name, _)| name.as_str()).collect());
@@ -46,7 +47,7 @@ pub(super) fn needed<'a>(
     let mut wanted: IndexSet<&str> = programs
         .iter()
         .flat_map(|chosen| chosen.linked.refs.iter().map(|(_, target)| target))
-        .filter_map(used_map)
+        .filter_map(|target| externs::map_of(spec, target))
         .collect();
     let mut next = 0;
     while let Some(name) = wanted.get_index(next).copied() {
@@ -65,13 +66,6 @@ pub(super) fn needed<'a>(
         .filter(|(name, map)| wanted.contains(name.as_str()) && created(map))
         .map(|(name, _)| name.as_str())
         .collect())
-}
-
-fn used_map(reference: &Ref) -> Option<&str> {
-    match reference {
-        Ref::Map(name) | Ref::Data { map: name, .. } => Some(name),
-        _ => None,
-    }
 }
 
 /// Adds the steps that create or open maps, write their data and freeze what is read-only.
@@ -325,7 +319,8 @@ pub(super) fn object_name(name: &str) -> String {
 
 /// Writes what a map holds at first, and freezes it if it is read-only.
 fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
-    if let Contents::Data(data) = &map.contents {
+    let values = draft.externs.config(map);
+    if let Some(data) = values.as_deref().or_else(|| map.contents.data()) {
         let size = map.value.size as usize;
         if data.len() > size {
             let text = format!("map `{}`: {} bytes do not fit a value of {size}", map.name, data.len());
@@ -333,7 +328,7 @@ fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Ma
         }
         // The kernel hands out zeroed maps: .bss needs no write.
         if data.iter().any(|byte| *byte != 0) {
-            let mut value = data.clone();
+            let mut value = data.to_vec();
             value.resize(size, 0);
             let (name, key) = (name.to_owned(), vec![0; map.key.size as usize]);
             draft.push(Step::Write { map: slot, name, key, value: Arc::from(value) });

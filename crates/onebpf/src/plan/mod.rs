@@ -12,6 +12,7 @@ mod convert;
 mod core;
 mod draft;
 mod entries;
+mod externs;
 mod maps;
 mod older;
 mod pins;
@@ -27,6 +28,8 @@ pub use compare::compare;
 pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};
 pub(crate) use core::{kernel_relocations, lacks_type};
+pub(crate) use externs::config_options;
+pub use externs::{ExternTarget, ExternValue};
 pub use maps::ring_size;
 pub(crate) use pins::not_made;
 pub(crate) use programs::{kernel_names, select};
@@ -55,6 +58,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// How it differs from what is pinned now.
     pub diff: Vec<PinDiff>,
+    /// What the kernel has for the externs of the object.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub externs: Vec<ExternValue>,
     /// Features that the steps rely on though nobody asked the kernel for them. When a step is refused and this
     /// is not empty, ask for these and plan again: only then is a refusal the last word, and only then may a
     /// step fall back on less.
@@ -86,6 +92,7 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     core::relocate(spec, facts, &mut programs)?;
     let needed = maps::needed(spec, options, &programs)?;
     let mut draft = Draft::new(spec, options, facts);
+    externs::resolve(&mut draft, &programs, &needed)?;
     draft.memlock();
     btf::steps(&mut draft, &mut programs)?;
     maps::steps(&mut draft, &needed)?;

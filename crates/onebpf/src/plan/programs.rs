@@ -1,13 +1,16 @@
 //! Programs: which are loaded, and all that the kernel is given of each.
 
 use super::draft::Draft;
+use super::externs;
 use super::older;
 use super::{Attach, LoadProgram, Operand, Patch, Step};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::{KernelName, NameKind, Named};
 use crate::{Options, Spec};
 use onebpf_object::insn::Insn;
-use onebpf_object::{AttachType, LinkedProgram, Place, Poison, ProgramSpec, ProgramType, Ref};
+use onebpf_object::{
+    AttachType, Dialect, LinkedProgram, MapSpec, Place, Poison, ProgramSpec, ProgramType, Ref,
+};
 use onebpf_sys::Feature;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -91,7 +94,8 @@ fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
     for Chosen { spec: program, linked, .. } in programs {
         let names =
             |map: &str| linked.refs.iter().any(|(_, to)| matches!(to, Ref::Data { map: m, .. } if m == map));
-        for (held, _) in spec.maps.iter().filter(|(name, map)| map.read_only && !names(name)) {
+        let is_rodata = |map: &MapSpec| map.read_only && map.dialect == Dialect::Data;
+        for (held, _) in spec.maps.iter().filter(|(name, map)| is_rodata(map) && !names(name)) {
             let map = draft.maps.get(held).map(|map| map.slot);
             let slot = draft.programs.get(&program.name).copied();
             let not_bound = || format!("program `{}` does not hold map `{held}`", program.name);
@@ -194,10 +198,10 @@ fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, pl
         match reference {
             Ref::Kfunc(name) => return refuse(format!("calls the kernel function `{name}`")),
             Ref::Ksym(name) => return refuse(format!("uses the kernel symbol `{name}`")),
-            Ref::Kconfig(name) => return refuse(format!("reads the kernel's configuration (`{name}`)")),
-            Ref::Map(map) | Ref::Data { map, .. }
-                if !draft.maps.contains_key(map) && !poisoned(draft, map) =>
-            {
+            _ => {}
+        }
+        match externs::map_of(draft.spec, reference) {
+            Some(map) if !draft.maps.contains_key(map) && !poisoned(draft, map) => {
                 return missing_map(draft, chosen, map, place);
             }
             _ => {}
@@ -254,10 +258,13 @@ fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec
     let mut insns = chosen.linked.insns.clone();
     let mut patches = Vec::new();
     for &(insn, ref reference) in &chosen.linked.refs {
-        let (map, kind, offset) = match reference {
-            Ref::Map(map) => (map, BPF_PSEUDO_MAP_FD, 0),
-            Ref::Data { map, offset } => (map, BPF_PSEUDO_MAP_VALUE, *offset),
-            _ => continue,
+        let Some(map) = externs::map_of(draft.spec, reference) else { continue };
+        let (kind, offset) = match reference {
+            Ref::Data { offset, .. } => (BPF_PSEUDO_MAP_VALUE, *offset),
+            Ref::Kconfig(name) => {
+                (BPF_PSEUDO_MAP_VALUE, externs::offset(draft.spec, name).unwrap_or_default())
+            }
+            _ => (BPF_PSEUDO_MAP_FD, 0),
         };
         if poisoned(draft, map) {
             continue;

@@ -27,6 +27,9 @@ impl fmt::Display for Plan {
             let line = format!("{:numbers$}  {out:outs$}  {verb:verbs$}  {name:names$}  {detail}", n + 1);
             writeln!(f, "{}", line.trim_end())?;
         }
+        for found in &self.externs {
+            writeln!(f, "{found}")?;
+        }
         for diff in &self.diff {
             writeln!(f, "{diff}")?;
         }

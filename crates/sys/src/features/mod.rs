@@ -58,6 +58,11 @@ pub enum Feature {
     ProbeReadKernel,
     /// `__arg_ctx`: the declaration tag `arg:ctx` on an argument of a global function.
     ArgCtxTag,
+    /// `bpf_get_attach_cookie()`: what programs read as `LINUX_HAS_BPF_COOKIE`.
+    BpfCookie,
+    /// System calls take their arguments from registers that a wrapper was given: what programs read as
+    /// `LINUX_HAS_SYSCALL_WRAPPER`. Known only where kprobes can be placed, as with libbpf.
+    SyscallWrapper,
 }
 
 impl Feature {
@@ -213,6 +218,8 @@ const TABLE: &[Row] = &[
     row(Feature::ProgBindMap, "prog_bind_map", (5, 10), probes::prog_bind_map),
     row(Feature::ProbeReadKernel, "probe_read_kernel", (5, 5), probes::probe_read_kernel),
     row(Feature::ArgCtxTag, "arg_ctx_tag", (6, 8), probes::arg_ctx_tag),
+    row(Feature::BpfCookie, "bpf_cookie", (5, 15), probes::bpf_cookie),
+    row(Feature::SyscallWrapper, "syscall_wrapper", (4, 17), probes::syscall_wrapper),
 ];
 
 #[cfg(test)]
@@ -225,7 +232,7 @@ mod tests {
             assert_eq!(row.feature as usize, index, "{}", row.name);
         }
         // The last variant: a new one without a row would index past the table.
-        assert_eq!(Feature::ArgCtxTag as usize + 1, TABLE.len());
+        assert_eq!(Feature::SyscallWrapper as usize + 1, TABLE.len());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 use crate::types::{BtfLoad, MapCreate, ProgLoad};
 use crate::{Errno, Kernel, Result, Support};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 const ARRAY: u32 = 2;
 const RINGBUF: u32 = 27;
@@ -104,6 +106,38 @@ pub(crate) fn arg_ctx_tag(kernel: &dyn Kernel) -> Support {
     let func_info = words(&[0, 4, 2, 5]);
     let attr = ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) };
     verdict(&kernel.prog_load(ProgLoad { prog_type: KPROBE, ..attr }))
+}
+
+/// The helper is for tracing programs.
+pub(crate) fn bpf_cookie(kernel: &dyn Kernel) -> Support {
+    let insns = [insn(CALL, 0, 0, 174), insn(EXIT, 0, 0, 0)].concat();
+    verdict(&kernel.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
+}
+
+/// Whether a kprobe can be placed on the wrapper of bpf(2) (libbpf `probe_kern_syscall_wrapper`): perf knows kprobes (since
+/// Linux 4.17, as the wrappers), and the symbol is there. A kernel without kprobes has no use for the answer.
+pub(crate) fn syscall_wrapper(kernel: &dyn Kernel) -> Support {
+    let prefix = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "x86" => "ia32",
+        "aarch64" => "arm64",
+        "riscv64" => "riscv",
+        "powerpc64" => "powerpc",
+        other => other,
+    };
+    let wanted = format!(" __{prefix}_sys_bpf");
+    if let Err(error) = kernel.read_file(Path::new("/sys/bus/event_source/devices/kprobe/type")) {
+        return if error.errno == Errno::NOENT { Support::No } else { Support::Unknown };
+    }
+    let mut found = Support::No;
+    let read = kernel.read_lines(Path::new("/proc/kallsyms"), &mut |line| {
+        if line.ends_with(wanted.as_bytes()) {
+            found = Support::Yes;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    read.map_or(Support::Unknown, |()| found)
 }
 
 /// One page: kernels before 5.11 charge it to RLIMIT_MEMLOCK.

@@ -3,7 +3,8 @@
 use crate::{Errno, RenameMode};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,49 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Errno> {
     let mut data = Vec::new();
     File::open(path)?.take(LONGEST + 1).read_to_end(&mut data)?;
     if data.len() as u64 > LONGEST { Err(Errno(libc::EFBIG)) } else { Ok(data) }
+}
+
+/// No line that anybody wants is longer.
+const LONGEST_LINE: usize = 4096;
+
+pub(super) fn read_lines(path: &Path, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Errno> {
+    lines(BufReader::with_capacity(64 << 10, File::open(path)?), visit)
+}
+
+fn lines(mut file: impl BufRead, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Errno> {
+    // The beginning of a line whose end is not read yet.
+    let mut open = Vec::new();
+    loop {
+        let data = file.fill_buf()?;
+        let end = data.iter().position(|byte| *byte == b'\n');
+        let part = data.get(..end.unwrap_or(data.len())).unwrap_or_default();
+        let room = LONGEST_LINE - open.len();
+        let (part, taken) = (part.get(..room).unwrap_or(part), part.len());
+        if data.is_empty() {
+            // The last line may have no end.
+            if !open.is_empty() {
+                let _ = visit(&open);
+            }
+            return Ok(());
+        }
+        let flow = match end {
+            Some(_) if open.is_empty() => visit(part),
+            Some(_) => {
+                open.extend_from_slice(part);
+                let flow = visit(&open);
+                open.clear();
+                flow
+            }
+            None => {
+                open.extend_from_slice(part);
+                ControlFlow::Continue(())
+            }
+        };
+        file.consume(taken + usize::from(end.is_some()));
+        if flow.is_break() {
+            return Ok(());
+        }
+    }
 }
 
 pub(super) fn write(path: &Path, data: &[u8]) -> Result<(), Errno> {
@@ -83,7 +127,38 @@ fn beside(path: &Path) -> Result<PathBuf, Errno> {
 
 #[cfg(test)]
 mod tests {
-    use super::holder;
+    use super::{LONGEST_LINE, holder, lines};
+    use std::io::BufReader;
+    use std::ops::ControlFlow;
+
+    fn read(text: &str, capacity: usize, most: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let file = BufReader::with_capacity(capacity, text.as_bytes());
+        lines(file, &mut |line| {
+            found.push(String::from_utf8(line.to_vec()).expect("text"));
+            if found.len() == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .expect("lines");
+        found
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_are_read() {
+        let text = "one\n\nthree three\nfour";
+        for capacity in 1..text.len() + 2 {
+            assert_eq!(read(text, capacity, 9), ["one", "", "three three", "four"], "{capacity}");
+            assert_eq!(read(text, capacity, 2), ["one", ""], "{capacity}");
+        }
+        assert!(read("", 8, 9).is_empty());
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let text = format!("{}\nb\n", "a".repeat(3 * LONGEST_LINE));
+        for capacity in [1, 1000, LONGEST_LINE, 1 << 20] {
+            assert_eq!(read(&text, capacity, 9), ["a".repeat(LONGEST_LINE), "b".to_owned()]);
+        }
+    }
 
     #[test]
     fn holders_are_found() {

@@ -18,6 +18,7 @@ use crate::types::{
     ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Errno, Error, Kernel, Op, Result};
+use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,6 +157,9 @@ impl Kernel for Linux {
     }
     fn read_file(&self, path: &Path) -> Result<Vec<u8>> {
         files::read(path).op(Op::ReadFile)
+    }
+    fn read_lines(&self, path: &Path, visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+        files::read_lines(path, visit).op(Op::ReadFile)
     }
     fn write_file(&self, path: &Path, data: &[u8]) -> Result<()> {
         files::write(path, data).op(Op::WriteFile)

@@ -22,9 +22,13 @@ const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const JA: u8 = 0x05;
 const JA32: u8 = 0x06;
-/// Helpers that came with features: `bpf_ktime_get_coarse_ns`; `bpf_probe_read_user` and its three siblings.
-const HELPERS: [(RangeInclusive<i32>, Feature); 2] =
-    [(160..=160, Feature::MemcgAccount), (112..=115, Feature::ProbeReadKernel)];
+/// Helpers that came with features: `bpf_ktime_get_coarse_ns`; `bpf_probe_read_user` and its three siblings;
+/// `bpf_get_attach_cookie`.
+const HELPERS: [(RangeInclusive<i32>, Feature); 3] = [
+    (160..=160, Feature::MemcgAccount),
+    (112..=115, Feature::ProbeReadKernel),
+    (174..=174, Feature::BpfCookie),
+];
 
 struct Insn {
     code: u8,
