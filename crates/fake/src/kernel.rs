@@ -9,7 +9,7 @@ use crate::objects::map::{Fit, Map};
 use crate::objects::prog::{Loaded, Prog};
 use crate::objects::{Body, Objects};
 use onebpf_sys::{
-    Batch, BatchCursor, BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, Memory,
     ObjectKind, Op, ProgInfo, ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
 };
 use std::collections::BTreeMap;
@@ -363,6 +363,13 @@ impl Kernel for FakeKernel {
     fn map_delete_batch(&self, map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Result<Batch> {
         self.bpf(Op::MapDeleteBatch, |state| {
             state.objects.map_mut(map)?.delete_batch(keys, flags, &state.config)
+        })
+    }
+
+    fn map_memory(&self, map: BorrowedFd<'_>) -> Result<Arc<dyn Memory>> {
+        self.file(Op::MapMemory, |state| {
+            let (serial, ..) = state.objects.map(map)?;
+            state.objects.map_mut(map)?.memory(serial)
         })
     }
 

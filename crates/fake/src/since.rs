@@ -18,6 +18,8 @@ pub(crate) enum Shape {
     Ring,
     /// Attributes only.
     Opaque,
+    /// Pages that processes and programs share.
+    Arena,
 }
 
 /// Which BTF key types a map type takes.
@@ -63,6 +65,8 @@ const CLONE: u32 = 1 << 9;
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 const PRESERVE_ELEMS: u32 = 1 << 11;
 pub(crate) const INNER_MAP: u32 = 1 << 12;
+pub(crate) const SEGV_ON_FAULT: u32 = 1 << 17;
+const NO_USER_CONV: u32 = 1 << 18;
 const ACCESS: u32 = RDONLY | WRONLY | RDONLY_PROG | WRONLY_PROG;
 const HASH_FLAGS: u32 = NO_PREALLOC | NUMA_NODE | ACCESS | ZERO_SEED;
 const LRU_FLAGS: u32 = NO_COMMON_LRU | NUMA_NODE | ACCESS | ZERO_SEED;
@@ -96,6 +100,8 @@ pub(crate) const LRU_PERCPU_HASH: u32 = 10;
 pub(crate) const LPM_TRIE: u32 = 11;
 pub(crate) const ARRAY_OF_MAPS: u32 = 12;
 pub(crate) const HASH_OF_MAPS: u32 = 13;
+pub(crate) const ARENA: u32 = 33;
+pub(crate) const INSN_ARRAY: u32 = 34;
 
 pub(crate) const MAPS: &[MapRow] = &[
     map(HASH, (3, 19), Shape::Hash, HASH_FLAGS, KeyType::Any),
@@ -130,7 +136,8 @@ pub(crate) const MAPS: &[MapRow] = &[
     map(30, (5, 16), Shape::Opaque, NUMA_NODE | ZERO_SEED | ACCESS, KeyType::Void),
     map(31, (6, 1), Shape::Ring, NUMA_NODE, KeyType::NoBtf),
     map(32, (6, 2), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
-    map(33, (6, 9), Shape::Opaque, ANY, KeyType::NoBtf),
+    map(ARENA, (6, 9), Shape::Arena, MMAPABLE | SEGV_ON_FAULT | NO_USER_CONV, KeyType::NoBtf),
+    map(INSN_ARRAY, (6, 19), Shape::Array, 0, KeyType::NoBtf),
 ];
 
 /// Releases in which a map type learnt batches, and what it can do with them.

@@ -54,7 +54,7 @@ fn map_types() {
 
 /// The others have attributes only: the fake takes what it is given.
 fn modelled(map_type: u32) -> bool {
-    matches!(map_type, 0..=6 | 8..=13 | RINGBUF | 31 | 35..)
+    matches!(map_type, 0..=6 | 8..=13 | RINGBUF | 31 | 33..)
 }
 
 #[test]
@@ -364,6 +364,61 @@ fn func_info() {
             try_with("not from 0", true, &[1, 3, 2, 3]),
             try_with("of an int", true, &[0, 3, 2, 1]),
         ]
+    });
+}
+
+#[test]
+fn arenas() {
+    const PAGE: u64 = 4096;
+    agree("arenas", |kernel| {
+        let mut out = Vec::new();
+        for (max_entries, flags, extra) in [
+            (4, 1 << 10, 0),
+            (4, 1 << 10, 1 << 44),
+            (4, 1 << 10 | 1 << 17, 1 << 44),
+            (4, 1 << 10 | 1 << 17, 0),
+            (4, 0, 0),
+            (0, 1 << 10, 0),
+            (4, 1 << 10 | 1, 0),
+            (4, 1 << 10, 100),
+            (4, 1 << 10, (1 << 44) - PAGE),
+            (1 << 20, 1 << 10, 1 << 44),
+            (1 << 20, 1 << 10, PAGE),
+            ((1 << 20) + 1, 1 << 10, 0),
+        ] {
+            let what = format!("arena of {max_entries} pages at {extra:#x}, flags {flags:#x}");
+            let arena = kernel.map_create(&MapCreate { flags, extra, ..attr(33, 0, 0, max_entries) });
+            out.push(note(what.clone(), arena.as_ref().map_err(|e| *e)));
+            let Ok(arena) = arena else { continue };
+            let size = u64::from(max_entries) * PAGE;
+            let address = |offset: u64| {
+                let address =
+                    [insn(0x18, 0x21, arena.as_raw_fd()), insn(0, 0, offset as u32 as i32)].concat();
+                load(kernel, "arena", &[address, returns_0()].concat())
+            };
+            out.push(note(format!("{what}: program before mapping"), address(0)));
+            let memory = kernel.map_memory(arena.as_fd());
+            out.push(note(format!("{what}: mapping"), memory.as_ref().map_err(|e| *e)));
+            out.push(note(format!("{what}: mapping again"), kernel.map_memory(arena.as_fd())));
+            for offset in [0, 4, size - 1, size, size + 1, 1 << 29] {
+                out.push(note(format!("{what}: program, offset {offset:#x}"), address(offset)));
+            }
+            let Ok(memory) = memory else { continue };
+            assert_eq!(memory.size(), size);
+            for (offset, len) in
+                [(0, 8), (PAGE - 1, 2), (size - 1, 1), (size - 1, 2), (size, 0), (size + 1, 0)]
+            {
+                let bytes = vec![7; len];
+                out.push(note(format!("{what}: {len} bytes to {offset}"), memory.write(offset, &bytes)));
+                let mut read = vec![0; len];
+                if memory.read(offset, &mut read).is_ok() {
+                    assert_eq!(read, bytes);
+                }
+            }
+        }
+        let array = map(kernel, "array");
+        out.push(note("mapping an array", kernel.map_memory(array.as_fd())));
+        out
     });
 }
 

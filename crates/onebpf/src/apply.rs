@@ -18,7 +18,7 @@ use crate::transaction::Running;
 use crate::{Map, Program};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
-use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate, ObjectKind};
+use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate, Memory, ObjectKind};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,7 @@ pub(crate) fn apply_with(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize, hel
         fds: HashMap::new(),
         programs: HashMap::new(),
         pins: HashMap::new(),
+        memories: HashMap::new(),
         migrated: IndexMap::new(),
         running: None,
         warnings: Vec::new(),
@@ -69,6 +70,8 @@ struct Run<'a> {
     programs: HashMap<u32, LoadedProgram>,
     /// Pins made, by slot.
     pins: HashMap<u32, PathBuf>,
+    /// Arenas in this process, by slot.
+    memories: HashMap<u32, Arc<dyn Memory>>,
     /// What became of entries, by map.
     migrated: IndexMap<String, Migrated>,
     /// The caller has the lock.
@@ -114,6 +117,7 @@ impl<'a> Run<'a> {
                 let done = self.kernel.map_update(self.fd(*map)?, key, value, 0);
                 done.map_err(|e| refused::fill(name, "writing its initial contents", e))
             }
+            Step::MapArena { map, name, offset, data } => self.map_arena(*map, name, *offset, data),
             Step::Freeze { map, name } => {
                 let done = self.kernel.map_freeze(self.fd(*map)?);
                 done.map_err(|e| refused::fill(name, "freezing it", e))
@@ -226,6 +230,15 @@ impl<'a> Run<'a> {
         }))
     }
 
+    fn map_arena(&mut self, map: Slot<object::Map>, name: &str, offset: u32, data: &[u8]) -> Result<()> {
+        let memory = self.kernel.map_memory(self.fd(map)?);
+        let memory = memory.map_err(|e| refused::arena(name, "mapping it", e))?;
+        let written = memory.write(offset.into(), data);
+        written.map_err(|e| refused::arena(name, "writing its variables", e))?;
+        self.memories.insert(map.number(), memory);
+        Ok(())
+    }
+
     /// Opens a pinned map, and looks again: it may have been replaced since the host was observed.
     fn open_pin(&mut self, out: Slot<object::Map>, path: &Path, expect: &CreateMap, id: u32) -> Result<()> {
         let what = format_args!("map `{}` at {}", expect.name, path.display()).to_string();
@@ -313,7 +326,9 @@ impl<'a> Run<'a> {
             let Some(fd) = self.fds.remove(&slot.number()) else { continue };
             let is_reused = reused.is_some();
             let pinned = self.pins.remove(&slot.number()).or(reused);
-            maps.insert(map.name.clone(), Map::loaded(self.kernel, &map.name, fd, pinned, is_reused));
+            let handle = Map::loaded(self.kernel, &map.name, fd, pinned, is_reused);
+            let memory = self.memories.remove(&slot.number());
+            maps.insert(map.name.clone(), handle.in_memory(memory, map.globals));
         }
         let warnings = self.plan.warnings.iter().cloned().chain(self.warnings).collect();
         let adaptations = self.plan.adaptations.iter().cloned().chain(self.adaptations).collect();

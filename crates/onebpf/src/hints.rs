@@ -69,13 +69,28 @@ const ROWS: &[Row] = &[
                map takes maps like its template",
     },
     Row {
-        when: |r| r.errno == Errno::TOOBIG && map(r).is_some(),
+        when: |r| {
+            map(r).is_some_and(|map| MapType(map.map_type) == MapType::ARENA)
+                && matches!(r.errno, Errno::TOOBIG | Errno::RANGE)
+        },
+        hint: "an arena has `max_entries` pages, 4 GiB at most, and no multiple of 4 GiB may lie between its first and its \
+               last byte (`map_extra`)",
+    },
+    Row {
+        when: |r| {
+            r.errno == Errno::TOOBIG && map(r).is_some_and(|map| MapType(map.map_type) != MapType::ARENA)
+        },
         hint: "too many bytes for one allocation, or an attribute that this kernel is too old for",
     },
     Row {
         when: |r| r.errno == Errno::TOOBIG && program(r).is_some() && r.log.is_empty(),
         hint: "this kernel is too old for an attribute of the load, or the program has too many instructions \
                (4096 before Linux 5.2)",
+    },
+    Row {
+        when: |r| map_inval(r, &["arena"]),
+        hint: "an arena needs the flag BPF_F_MMAPABLE and pages (`max_entries`), has neither keys nor values, and begins at \
+               a page (`map_extra`)",
     },
     Row {
         when: |r| {

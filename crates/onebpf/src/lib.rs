@@ -89,7 +89,7 @@ pub use map::Map;
 pub use observe::{observe, observe_host};
 pub use onebpf_btf as btf;
 pub use onebpf_object::{self as object, ParseOptions, Spec, parse};
-pub use onebpf_sys::{self as sys, Kernel, Linux};
+pub use onebpf_sys::{self as sys, Kernel, Linux, Memory};
 pub use options::{ArrayRule, DefaultType, Mismatch, Options, OuterRule, PinLayout, PinOptions};
 pub use plan::{DEFAULT_STATE, LOCK_WAIT};
 pub use plan::{Plan, pin_paths, plan};

@@ -2,7 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use onebpf_btf::Btf;
-use onebpf_sys::{Errno, Kernel, MapInfo, ObjectKind};
+use onebpf_sys::{Errno, Kernel, MapInfo, Memory, ObjectKind};
 use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +20,8 @@ pub struct Map {
     pinned: Option<PathBuf>,
     reused: bool,
     shape: OnceLock<Shape>,
+    memory: OnceLock<Arc<dyn Memory>>,
+    globals: Option<u32>,
 }
 
 /// What does not change while the map lives.
@@ -68,7 +70,23 @@ impl Map {
         pinned: Option<PathBuf>,
         reused: bool,
     ) -> Self {
-        Self { kernel: kernel.clone(), fd, name: name.to_owned(), pinned, reused, shape: OnceLock::new() }
+        Self {
+            kernel: kernel.clone(),
+            fd,
+            name: name.to_owned(),
+            pinned,
+            reused,
+            shape: OnceLock::new(),
+            memory: OnceLock::new(),
+            globals: None,
+        }
+    }
+
+    /// The same handle, with what is known of the map's memory.
+    pub(crate) fn in_memory(mut self, memory: Option<Arc<dyn Memory>>, globals: Option<u32>) -> Self {
+        self.memory = memory.map(OnceLock::from).unwrap_or_default();
+        self.globals = globals;
+        self
     }
 
     /// Its name in the object; for a map opened by path or id the kernel's (at most 15 bytes).
@@ -188,6 +206,27 @@ impl Map {
         Ok(self.keys()?.into_iter().filter_map(look))
     }
 
+    /// An arena's memory, mapped into this process: read and written while programs use it. It is mapped once, and stays
+    /// so while this handle, a clone of it or what this returns lives. Since Linux 6.9.
+    ///
+    /// # Errors
+    /// E0409: the map is no arena, or one with `BPF_F_SEGV_ON_FAULT`; its address is taken in this process (EEXIST), or
+    /// not known: another process mapped it first, and there is no `map_extra` (EINVAL).
+    pub fn memory(&self) -> Result<Arc<dyn Memory>> {
+        if let Some(memory) = self.memory.get() {
+            return Ok(memory.clone());
+        }
+        let memory = self.kernel.map_memory(self.fd.as_fd()).map_err(|e| self.failed("mapping it", e))?;
+        Ok(self.memory.get_or_init(|| memory).clone())
+    }
+
+    /// Where the variables of the loaded object begin in an arena's [`memory`](Self::memory):
+    /// [`Variable::offset`](onebpf_object::Variable::offset) counts from there. `None` for other maps, and for handles that
+    /// do not come from a load.
+    pub fn globals(&self) -> Option<u32> {
+        self.globals
+    }
+
     /// Pins it at `path`.
     ///
     /// # Errors
@@ -213,6 +252,8 @@ impl Map {
             pinned: self.pinned.clone(),
             reused: self.reused,
             shape: self.shape.clone(),
+            memory: self.memory.clone(),
+            globals: self.globals,
         })
     }
 
@@ -256,7 +297,7 @@ impl AsFd for Map {
 
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel: _, fd, name, pinned, reused, shape: _ } = self;
+        let Self { fd, name, pinned, reused, .. } = self;
         f.debug_struct("Map")
             .field("name", name)
             .field("fd", fd)

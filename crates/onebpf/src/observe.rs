@@ -16,13 +16,15 @@ use std::path::{Path, PathBuf};
 
 /// Looks at what the plan for `spec` will depend on, and at nothing else: the host, the pins that
 /// [`pin_paths`](plan::pin_paths) names, and the kernel's BTF if a program attaches by it or has CO-RE relocations. Probes no feature,
-/// but those that the object asks for by name (`LINUX_HAS_BPF_COOKIE`).
+/// but those that the object asks for by name (`LINUX_HAS_BPF_COOKIE`), and where a wrong guess would not be refused: where an
+/// arena's variables go.
 ///
 /// # Errors
 /// E0301 for options that name no program; E0313, E01xx or E02xx for [`Options::btf`]; E0408 if the host itself cannot be read. A pin that cannot be looked
 /// at is a fact, not an error.
 pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Facts> {
     let mut facts = Facts { host: host(kernel)?, ..Facts::default() };
+    facts.probe(kernel, &plan::asks(spec));
     if let Some(numbers) = plan::needs_iproute2(spec, options) {
         let found = iproute2::observe(kernel, plan::iproute2_mount(options), numbers);
         for dir in ["tc", "xdp", "ip"].map(|name| found.mount.join(name)) {

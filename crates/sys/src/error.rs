@@ -42,6 +42,8 @@ impl Errno {
     pub const DEADLK: Self = Self(libc::EDEADLK);
     /// Waited for too long.
     pub const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
+    /// Result or offset out of range.
+    pub const RANGE: Self = Self(libc::ERANGE);
     /// Function not implemented.
     pub const NOSYS: Self = Self(libc::ENOSYS);
     /// The kernel's own "not supported" (524), which libc has no name for.
@@ -137,6 +139,7 @@ pub enum Op {
     MapTakeBatch,
     MapUpdateBatch,
     MapDeleteBatch,
+    MapMemory,
     BtfLoad,
     ProgLoad,
     ProgBindMap,
@@ -183,6 +186,7 @@ impl fmt::Display for Op {
             Self::MapTakeBatch => "BPF_MAP_LOOKUP_AND_DELETE_BATCH",
             Self::MapUpdateBatch => "BPF_MAP_UPDATE_BATCH",
             Self::MapDeleteBatch => "BPF_MAP_DELETE_BATCH",
+            Self::MapMemory => "mmap of a map",
             Self::BtfLoad => "BPF_BTF_LOAD",
             Self::ProgLoad => "BPF_PROG_LOAD",
             Self::ProgBindMap => "BPF_PROG_BIND_MAP",

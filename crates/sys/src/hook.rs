@@ -4,7 +4,7 @@ use crate::types::{
     Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
     ProgRunResult, RenameMode, RouteReply,
 };
-use crate::{Kernel, Op, Result};
+use crate::{Kernel, Memory, Op, Result};
 use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,7 @@ forward! {
     MapDelete: map_delete(map: BorrowedFd<'_>, key: &[u8]) -> ();
     MapNextKey: map_next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> bool;
     MapFreeze: map_freeze(map: BorrowedFd<'_>) -> ();
+    MapMemory: map_memory(map: BorrowedFd<'_>) -> Arc<dyn Memory>;
     MapLookupBatch: map_lookup_batch(
         map: BorrowedFd<'_>, cursor: &mut BatchCursor, keys: &mut [u8], values: &mut [u8], flags: u64
     ) -> Batch;

@@ -1,10 +1,10 @@
 //! The one seam between onebpf and a kernel.
 
-use crate::Result;
 use crate::types::{
     Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
     ProgRunResult, RenameMode, RouteReply,
 };
+use crate::{Memory, Result};
 use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,12 @@ pub trait Kernel: Send + Sync {
     fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool>;
     /// Makes the map read-only for user space, for ever. Since Linux 5.2.
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<()>;
+    /// Maps an arena into this process: at its `map_extra`, or where the kernel likes if that is 0 and nobody has mapped
+    /// the arena before; programs that use it can be loaded only then. EEXIST: this process has something else at that
+    /// address. EINVAL: the address is not known, for another process has chosen it. EOPNOTSUPP: no arena, or one that
+    /// answers accesses to absent pages with SIGSEGV (`BPF_F_SEGV_ON_FAULT`). Pages that are accessed are there as long as
+    /// the arena lives. Since Linux 6.9.
+    fn map_memory(&self, map: BorrowedFd<'_>) -> Result<Arc<dyn Memory>>;
 
     /// Reads the elements after `cursor`, as many as there is room for, and moves it on. `keys` has room for a whole
     /// number of keys, at least one, and `values` for as many values, each as long as for

@@ -26,6 +26,7 @@ mod hook;
 mod kernel;
 #[allow(unsafe_code)]
 mod linux;
+mod memory;
 mod types;
 #[allow(missing_docs, unreachable_pub)]
 mod uapi;
@@ -35,4 +36,5 @@ pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, pr
 pub use hook::Hook;
 pub use kernel::Kernel;
 pub use linux::{Linux, enter_netns};
+pub use memory::Memory;
 pub use types::*;

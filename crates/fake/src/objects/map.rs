@@ -1,5 +1,6 @@
 //! Maps: how elements behave. What may be created is in `create`.
 
+mod arena;
 mod batch;
 mod create;
 
@@ -20,6 +21,7 @@ pub(crate) struct Map {
     /// The type of the programs in a program array: the first one decides.
     owner: Option<u32>,
     values: BTreeMap<Vec<u8>, Value>,
+    pub(crate) arena: Option<arena::Arena>,
 }
 
 enum Value {
@@ -43,9 +45,27 @@ const NOEXIST: u64 = 1;
 const EXIST: u64 = 2;
 
 impl Map {
-    /// Whether a program may take the address of the value (a plain array: `map_direct_value_addr`).
-    pub(crate) fn has_direct_value(&self) -> bool {
-        self.info.map_type == since::ARRAY
+    /// Whether a program may take the address of what is at `offset` (`map_direct_value_addr`): the value of a plain array,
+    /// all of an arena and its end, entries of 8 bytes of a jump table.
+    pub(crate) fn direct_value(&self, offset: u32) -> Result<(), Errno> {
+        let max_entries = self.info.max_entries;
+        match (self.info.map_type, &self.arena) {
+            (since::ARRAY, _) if max_entries != 1 => Err(Errno::NOTSUPP),
+            (since::ARRAY, _) if offset < self.info.value_size => Ok(()),
+            (since::INSN_ARRAY, _) if offset.is_multiple_of(8) && offset / 8 < max_entries => Ok(()),
+            (_, Some(arena)) if u64::from(offset) <= arena.size() => Ok(()),
+            (_, Some(_)) => Err(Errno::RANGE),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// The highest instruction that a jump table names.
+    pub(crate) fn last_target(&self) -> Option<u32> {
+        let word = |value: &Value| match value {
+            Value::Bytes(bytes) => bytes.get(..4)?.try_into().ok().map(u32::from_ne_bytes),
+            Value::Object(..) => None,
+        };
+        self.values.values().filter_map(word).max()
     }
 
     /// What the kernel would say of it, but for the id.

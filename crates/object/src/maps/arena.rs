@@ -24,6 +24,8 @@ pub(super) fn fill(elf: &Elf<'_>, declared: &mut [Declared]) -> Result<Option<(u
         let what = format!("section `{}` has variables in an arena, but there is no arena", section.name);
         return Err(Kind::Map(MapFault::Arena(what)).at(Place::at(section.name, 0)));
     };
-    arena.spec.contents = Contents::Data(section.data.to_vec());
+    let mut data = section.data.to_vec();
+    data.resize(section.size as usize, 0); // zeros without contents in the file, which `elf::read` bounds
+    arena.spec.contents = Contents::Data(data);
     Ok(Some((section.index, arena.spec.name.clone())))
 }

@@ -40,6 +40,18 @@ pub(super) fn fill(name: &str, doing: &str, error: onebpf_sys::Error) -> Error {
     new
 }
 
+/// An arena that was not mapped, for its own reasons.
+pub(super) fn arena(name: &str, doing: &str, error: onebpf_sys::Error) -> Error {
+    let new = Error::refused(Code::MapFill, format_args!("arena `{name}`: {doing}"), error);
+    match error.errno {
+        Errno::EXIST => new.hint(
+            "this process has something else where `map_extra` wants the arena, perhaps the arena of an earlier load: \
+             drop that, or choose another address with `--set map.NAME.extra=ADDRESS`",
+        ),
+        _ => new,
+    }
+}
+
 pub(super) fn pin(name: &str, path: &Path, error: onebpf_sys::Error) -> Error {
     let mut new =
         Error::refused(Code::Pin, format_args!("`{name}` was not pinned at {}", path.display()), error);

@@ -21,6 +21,7 @@ fn map(kind: &str) -> CreateMap {
         device: None,
         btf: None,
         inner: None,
+        globals: None,
         template: false,
         on_refusal: Vec::new(),
         like: Box::default(),

@@ -184,18 +184,14 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
 }
 
 fn creatable(map: &MapSpec) -> Result<()> {
-    let text = match (map.dialect, map.kind, &map.contents) {
-        (Dialect::StructOps, ..) | (_, MapType::STRUCT_OPS, _) => {
-            "is a table of functions for the kernel (struct_ops)"
-        }
-        (_, MapType::ARENA, Contents::Data(data)) if data.iter().any(|byte| *byte != 0) => {
-            "is an arena with initial contents"
-        }
-        _ => return Ok(()),
-    };
-    let error =
-        Error::new(Code::MapKind, format!("map `{}` {text}: creating it is not built in yet", map.name));
-    Err(error.at(&map.place).hint("load the other programs with `--program NAME`"))
+    if map.dialect != Dialect::StructOps && map.kind != MapType::STRUCT_OPS {
+        return Ok(());
+    }
+    let text = format!(
+        "map `{}` is a table of functions for the kernel (struct_ops): creating it is not built in yet",
+        map.name
+    );
+    Err(Error::new(Code::MapKind, text).at(&map.place).hint("load the other programs with `--program NAME`"))
 }
 
 /// A declared map in the kernel's terms: used alike to create it, to compare it with a pin, and to show it.
@@ -222,6 +218,7 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> 
         device: draft.options.device.filter(|_| map.kind != MapType::PERF_EVENT_ARRAY),
         btf,
         inner: None,
+        globals: super::arena::globals(draft.facts, map),
         template: false,
         on_refusal: if btf.is_some() { vec![Fallback::DropBtf] } else { Vec::new() },
         like: Box::new(likeness(draft, map, depth)),
@@ -319,6 +316,9 @@ pub(super) fn object_name(name: &str) -> String {
 
 /// Writes what a map holds at first, and freezes it if it is read-only.
 fn write(draft: &mut Draft<'_>, name: &str, map: &MapSpec, slot: Slot<object::Map>) -> Result<()> {
+    if map.kind == MapType::ARENA {
+        return super::arena::fill(draft, name, map, slot);
+    }
     let values = draft.externs.config(map);
     if let Some(data) = values.as_deref().or_else(|| map.contents.data()) {
         let size = map.value.size as usize;

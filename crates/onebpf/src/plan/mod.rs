@@ -5,6 +5,7 @@
 //! written down in [`Plan::assumed`].
 
 mod adaptation;
+mod arena;
 mod arg_ctx;
 mod btf;
 mod compare;
@@ -24,6 +25,8 @@ mod step;
 mod transaction;
 
 pub use adaptation::Adaptation;
+pub use arena::arena_globals;
+pub(crate) use arena::asks;
 pub use compare::compare;
 pub(crate) use compare::mismatch;
 pub use convert::{Conversion, Loss};

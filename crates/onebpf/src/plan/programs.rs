@@ -277,6 +277,13 @@ fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec
         if first.code != LD_IMM64 {
             return Err(not_a_load(chosen, insn, place));
         }
+        // In an arena, variables have an offset of their own.
+        let offset = map
+            .shape
+            .globals
+            .filter(|_| kind == BPF_PSEUDO_MAP_VALUE)
+            .unwrap_or_default()
+            .wrapping_add(offset);
         (first.src, first.imm, second.imm) = (kind, 0, offset as i32);
         patches.push(Patch { insn, operand: Operand::MapFd(map.slot) });
     }

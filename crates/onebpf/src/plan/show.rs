@@ -102,6 +102,9 @@ fn row(step: &Step) -> Row {
         Step::Write { map, name, value, .. } => {
             ("write", name.clone(), format!("{} into {map}", bytes(value.len())), None)
         }
+        Step::MapArena { map, name, offset, data } => {
+            ("map arena", name.clone(), format!("{} into {map} at {offset:#x}", bytes(data.len())), None)
+        }
         Step::Freeze { map, name } => ("freeze", name.clone(), map.to_string(), None),
         Step::LoadProgram(program) => {
             ("load program", program.name.clone(), load(program), Some(program.out.number()))

@@ -92,6 +92,19 @@ pub enum Step {
         #[serde(serialize_with = "length")]
         value: Arc<[u8]>,
     },
+    /// Map an arena into this process, where it stays as long as the map's handle, and write the object's variables.
+    /// Only then does the kernel know where an arena without `map_extra` is, which it wants to before a program uses it.
+    MapArena {
+        /// The arena.
+        map: Slot<object::Map>,
+        /// Map name.
+        name: String,
+        /// Where the variables begin, in bytes.
+        offset: u32,
+        /// What they hold.
+        #[serde(serialize_with = "length")]
+        data: Arc<[u8]>,
+    },
     /// Make a map read-only for user space.
     Freeze {
         /// The map.

@@ -63,6 +63,10 @@ pub enum Feature {
     /// System calls take their arguments from registers that a wrapper was given: what programs read as
     /// `LINUX_HAS_SYSCALL_WRAPPER`. Known only where kprobes can be placed, as with libbpf.
     SyscallWrapper,
+    /// ld_imm64 of a map's value takes offsets of 512 MiB and more. Linux 7.0.
+    LdImm64FullRange,
+    /// INSN_ARRAY maps: jump tables. Linux 6.19.
+    InsnArray,
 }
 
 impl Feature {
@@ -220,6 +224,8 @@ const TABLE: &[Row] = &[
     row(Feature::ArgCtxTag, "arg_ctx_tag", (6, 8), probes::arg_ctx_tag),
     row(Feature::BpfCookie, "bpf_cookie", (5, 15), probes::bpf_cookie),
     row(Feature::SyscallWrapper, "syscall_wrapper", (4, 17), probes::syscall_wrapper),
+    row(Feature::LdImm64FullRange, "ld_imm64_full_range", (7, 0), probes::ld_imm64_full_range),
+    row(Feature::InsnArray, "insn_array", (6, 19), probes::insn_array),
 ];
 
 #[cfg(test)]
@@ -232,7 +238,7 @@ mod tests {
             assert_eq!(row.feature as usize, index, "{}", row.name);
         }
         // The last variant: a new one without a row would index past the table.
-        assert_eq!(Feature::SyscallWrapper as usize + 1, TABLE.len());
+        assert_eq!(Feature::InsnArray as usize + 1, TABLE.len());
     }
 
     #[test]

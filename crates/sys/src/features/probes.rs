@@ -3,7 +3,7 @@
 //! A probe asks for one thing that an older kernel refuses for a reason of its own; see [`verdict`]. It
 //! works through [`Kernel`], so that it can be tried on a kernel in memory, and closes what it opens.
 
-use crate::types::{BtfLoad, MapCreate, ProgLoad};
+use crate::types::{BtfLoad, Log, MapCreate, ProgLoad};
 use crate::{Errno, Kernel, Result, Support};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,6 +11,7 @@ use std::path::Path;
 
 const ARRAY: u32 = 2;
 const RINGBUF: u32 = 27;
+const INSN_ARRAY: u32 = 34;
 const SOCKET_FILTER: u32 = 1;
 const KPROBE: u32 = 2;
 const TRACEPOINT: u32 = 5;
@@ -145,6 +146,27 @@ pub(crate) fn ring_buffer(kernel: &dyn Kernel) -> Support {
     let Ok(host) = kernel.host() else { return Support::Unknown };
     let attr = MapCreate { map_type: RINGBUF, max_entries: host.page_size, ..MapCreate::default() };
     verdict(&kernel.map_create(&attr))
+}
+
+/// An offset that is outside the value, and therefore refused by all: only words tell whether for that reason, or because
+/// offsets have a limit ("direct value offset of 1073741824 is not allowed", gone in Linux 7.0).
+pub(crate) fn ld_imm64_full_range(kernel: &dyn Kernel) -> Support {
+    let Ok(map) = array(kernel, 4) else { return Support::Unknown };
+    let address = insn(LD_IMM64, PSEUDO_MAP_VALUE << 4 | 1, 0, map.as_raw_fd());
+    let insns = [address, insn(0, 0, 0, 1 << 30), insn(EXIT, 0, 0, 0)].concat();
+    let mut buffer = vec![0; 4096];
+    let log = Some(Log { level: 1, buffer: &mut buffer });
+    let refused = kernel.prog_load(ProgLoad { log, ..prog(&insns) });
+    if !matches!(refused, Err(e) if e.errno == Errno::INVAL) {
+        return Support::Unknown;
+    }
+    let outside = String::from_utf8_lossy(&buffer).contains("invalid access to map value pointer");
+    if outside { Support::Yes } else { Support::No }
+}
+
+/// The values are `struct bpf_insn_array_value`, of 16 bytes.
+pub(crate) fn insn_array(kernel: &dyn Kernel) -> Support {
+    verdict(&kernel.map_create(&MapCreate { map_type: INSN_ARRAY, ..array_attr(16) }))
 }
 
 pub(crate) fn btf(kernel: &dyn Kernel) -> Support {

@@ -9,6 +9,7 @@ mod files;
 mod host;
 mod info;
 mod map;
+mod memory;
 mod netns;
 mod prog;
 mod route;
@@ -17,7 +18,7 @@ use crate::types::{
     Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
     ProgRunResult, RenameMode, RouteReply,
 };
-use crate::{Errno, Error, Kernel, Op, Result};
+use crate::{Errno, Error, Kernel, Memory, Op, Result};
 use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -85,6 +86,9 @@ impl Kernel for Linux {
     }
     fn map_delete_batch(&self, map: BorrowedFd<'_>, keys: &[u8], flags: u64) -> Result<Batch> {
         batch::delete(map, keys, flags).op(Op::MapDeleteBatch)
+    }
+    fn map_memory(&self, map: BorrowedFd<'_>) -> Result<Arc<dyn Memory>> {
+        memory::map(map).op(Op::MapMemory)
     }
 
     fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {

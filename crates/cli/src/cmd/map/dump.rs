@@ -1,11 +1,12 @@
 //! `map dump`: keys and values by their BTF types, else in hex.
 
-use super::show::MapJson;
+use super::show::{MapJson, arena};
 use super::{Opened, decoded};
 use crate::exit::{Failure, Outcome};
 use crate::out::Out;
 use crate::value::hex;
 use onebpf::btf::Value;
+use onebpf::object::MapType;
 use onebpf::sys::ObjectKind;
 use serde::Serialize;
 
@@ -37,6 +38,11 @@ struct CpuValue {
 
 /// Every entry that is there, as it is when it is reached.
 pub(super) fn dump(map: &Opened, out: &mut Out) -> Outcome {
+    if map.info.map_type == MapType::ARENA.0 {
+        let text = format!("an arena has no entries, but memory: {}", arena(&map.info));
+        return Err(Failure::new("E0409", text)
+            .hint("a process that maps it can read it (`Map::memory` of the library); that makes pages which are not there"));
+    }
     if map.info.key_size == 0 {
         return Err(Failure::new("E0409", format!("a {} map has no keys to walk", map.kind())));
     }

@@ -65,20 +65,33 @@ pub(super) fn one(map: &Opened, out: &mut Out) -> Outcome {
         Some((btf, id)) => format!("{size} bytes, {}", btf.declare(id, "").unwrap_or_default()),
         None => format!("{size} bytes"),
     };
-    out.line(format_args!("  key      {}", typed(info.key_size, map.key_type())))?;
-    out.line(format_args!("  value    {}", typed(info.value_size, map.value_type())))?;
-    out.line(format_args!("  entries  {} at most", info.max_entries))?;
+    if info.map_type == MapType::ARENA.0 {
+        out.line(format_args!("  memory   {}", arena(info)))?;
+    } else {
+        out.line(format_args!("  key      {}", typed(info.key_size, map.key_type())))?;
+        out.line(format_args!("  value    {}", typed(info.value_size, map.value_type())))?;
+        out.line(format_args!("  entries  {} at most", info.max_entries))?;
+    }
     let flags = flags(info);
     if !flags.is_empty() {
         out.line(format_args!("  flags    {flags}"))?;
     }
-    if info.extra != 0 {
+    if info.extra != 0 && info.map_type != MapType::ARENA.0 {
         out.line(format_args!("  extra    {:#x}", info.extra))?;
     }
     if info.btf_id != 0 {
         out.line(format_args!("  BTF      id {}", info.btf_id))?;
     }
     Ok(())
+}
+
+/// How large an arena is, and where.
+pub(super) fn arena(info: &MapInfo) -> String {
+    let place = match info.extra {
+        0 => "where the first process has mapped it".to_owned(),
+        address => format!("at {address:#x} in every process"),
+    };
+    format!("{} pages, {place}", info.max_entries)
 }
 
 fn flags(info: &MapInfo) -> String {

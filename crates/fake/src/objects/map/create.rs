@@ -1,5 +1,6 @@
 //! What maps may be created.
 
+use super::arena::Arena;
 use super::{Map, Template};
 use crate::config::{Config, check_name};
 use crate::objects::btf::{DATASEC, FUNC, STRUCT};
@@ -23,9 +24,10 @@ impl Map {
         check_name(attr.name, config)?;
         let numa = attr.numa_node.map_or(0, |_| 1 << 2);
         let row = since::map_row(attr.map_type, config.release).ok_or(Errno::INVAL)?;
-        let lacks_ring = row.shape == Shape::Ring && !config.has(Feature::RingBuffer);
-        let bloom_or_arena = matches!(attr.map_type, 30 | 33);
-        if lacks_ring || (attr.extra != 0 && !bloom_or_arena) {
+        let lacks = row.shape == Shape::Ring && !config.has(Feature::RingBuffer)
+            || row.map_type == since::INSN_ARRAY && !config.has(Feature::InsnArray);
+        let bloom_or_arena = matches!(attr.map_type, 30 | since::ARENA);
+        if lacks || (attr.extra != 0 && !bloom_or_arena) {
             return Err(Errno::INVAL);
         }
         check_flags(row, attr.flags | numa, config)?;
@@ -47,7 +49,9 @@ impl Map {
         };
         let element = info.value_buffer_size(config.cpus) as u64 + u64::from(info.key_size);
         let charge = config.pages(element.saturating_mul(u64::from(info.max_entries)));
-        Ok(Self { info, shape: row.shape, charge, btf, template, owner: None, values: BTreeMap::new() })
+        let arena = (row.shape == Shape::Arena).then(|| Arena::new(&info, config));
+        let values = BTreeMap::new();
+        Ok(Self { info, shape: row.shape, charge, btf, template, owner: None, values, arena })
     }
 }
 
@@ -66,7 +70,12 @@ fn check_flags(row: &MapRow, flags: u32, config: &Config) -> Result<(), Errno> {
 /// Sizes, as each type's `map_alloc_check` wants them.
 fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<(), Errno> {
     let &MapCreate { key_size, value_size, max_entries, flags, .. } = attr;
-    let objects = matches!(row.map_type, since::ARRAY_OF_MAPS | since::HASH_OF_MAPS) && value_size != 4;
+    let fixed = match row.map_type {
+        since::ARRAY_OF_MAPS | since::HASH_OF_MAPS => Some(4),
+        since::INSN_ARRAY => Some(16),
+        _ => None,
+    };
+    let odd = fixed.is_some_and(|size| size != value_size);
     let wrong = match row.shape {
         // A prefix length and 1 to 256 bytes; never preallocated.
         Shape::Hash if row.map_type == since::LPM_TRIE => {
@@ -75,12 +84,16 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
                 || !(5..=260).contains(&key_size)
                 || flags & since::NO_PREALLOC == 0
         }
-        Shape::Hash => max_entries == 0 || key_size == 0 || value_size == 0 || objects,
-        Shape::Array => max_entries == 0 || key_size != 4 || value_size == 0 || objects,
+        Shape::Hash => max_entries == 0 || key_size == 0 || value_size == 0 || odd,
+        Shape::Array => max_entries == 0 || key_size != 4 || value_size == 0 || odd,
         Shape::Slots => max_entries == 0 || key_size != 4 || value_size != 4,
         Shape::Ring => {
             let pages = max_entries.is_multiple_of(config.page_size) && max_entries.is_power_of_two();
             key_size != 0 || value_size != 0 || !pages
+        }
+        Shape::Arena => {
+            let address = attr.extra.is_multiple_of(u64::from(config.page_size));
+            max_entries == 0 || key_size != 0 || value_size != 0 || flags & since::MMAPABLE == 0 || !address
         }
         Shape::Opaque => false,
     };
@@ -95,6 +108,18 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
             _ => Ok(()),
         },
         () if value_size > limit => Err(Errno::TOOBIG),
+        () if row.shape == Shape::Arena => check_arena(attr, config),
+        () => Ok(()),
+    }
+}
+
+/// At most 4 GiB, and no multiple of 4 GiB within them (`arena_map_alloc`).
+fn check_arena(attr: &MapCreate<'_>, config: &Config) -> Result<(), Errno> {
+    let size = u64::from(attr.max_entries) * u64::from(config.page_size);
+    let last = attr.extra.checked_add(size - 1);
+    match () {
+        () if size > 1 << 32 => Err(Errno::TOOBIG),
+        () if last.is_none_or(|last| last >> 32 != attr.extra >> 32) => Err(Errno::RANGE),
         () => Ok(()),
     }
 }

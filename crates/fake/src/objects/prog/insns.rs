@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::log::No;
 use crate::objects::{Body, Objects, Serial};
+use crate::since;
 use onebpf_sys::{Errno, Feature};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -15,6 +16,8 @@ pub(super) struct Found {
     pub(super) subprogs: BTreeSet<usize>,
     /// Whether a function's address is taken.
     pub(super) callbacks: bool,
+    /// The highest instruction that a jump table names.
+    targets: Option<u32>,
 }
 
 const LD_IMM64: u8 = 0x18;
@@ -22,6 +25,8 @@ const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
 const JA: u8 = 0x05;
 const JA32: u8 = 0x06;
+/// `BPF_MAX_VAR_OFF`.
+const MAX_OFFSET: u32 = 1 << 29;
 /// Helpers that came with features: `bpf_ktime_get_coarse_ns`; `bpf_probe_read_user` and its three siblings;
 /// `bpf_get_attach_cookie`.
 const HELPERS: [(RangeInclusive<i32>, Feature); 3] = [
@@ -42,7 +47,8 @@ pub(super) fn check(bytes: &[u8], fd_array: &[i32], objects: &Objects, config: &
     if !insns.last().is_some_and(|last| matches!(last.code, EXIT | JA | JA32)) {
         return no(insns.len().saturating_sub(1), "last insn is not an exit or jmp");
     }
-    let mut found = Found { maps: BTreeMap::new(), subprogs: BTreeSet::from([0]), callbacks: false };
+    let (maps, subprogs) = (BTreeMap::new(), BTreeSet::from([0]));
+    let mut found = Found { maps, subprogs, callbacks: false, targets: None };
     let mut at = 0;
     while let Some(insn) = insns.get(at) {
         match insn.code {
@@ -76,6 +82,10 @@ pub(super) fn check(bytes: &[u8], fd_array: &[i32], objects: &Objects, config: &
         }
         at += 1;
     }
+    // `valid_offsets` in the kernel's bpf_insn_array.c.
+    if found.targets.is_some_and(|target| target as usize >= insns.len()) {
+        return Err(Errno::INVAL.into());
+    }
     Ok(found)
 }
 
@@ -100,13 +110,22 @@ fn map(
     let not_a_map = |errno| No::new(errno, format!("fd {fd} is not pointing to valid bpf_map\n"));
     let (serial, object) = objects.find_number(fd).map_err(not_a_map)?;
     let Body::Map(map) = &object.body else { return Err(not_a_map(Errno::INVAL)) };
-    if value && map.info.max_entries != 1 && map.has_direct_value() {
-        return Err(No::new(Errno::NOTSUPP, "")); // `array_map_direct_value_addr`
+    if map.arena.as_ref().is_some_and(|arena| !arena.has_address()) {
+        return Err(No::new(Errno::INVAL, "arena's user address must be set via map_extra or mmap()\n"));
     }
-    if value && !(map.has_direct_value() && u32::try_from(offset).is_ok_and(|at| at < map.info.value_size)) {
-        let why = format!("{at}: invalid access to map value pointer, off={offset}\n");
-        return Err(No::new(Errno::INVAL, why));
+    if value {
+        let offset = offset as u32;
+        if offset >= MAX_OFFSET && !config.has(Feature::LdImm64FullRange) {
+            let why = format!("direct value offset of {offset} is not allowed\n");
+            return Err(No::new(Errno::INVAL, why));
+        }
+        let why = || format!("{at}: invalid access to map value pointer, off={offset}\n");
+        map.direct_value(offset).map_err(|errno| No::new(errno, why()))?;
     }
+    if map.info.map_type == since::INSN_ARRAY && !map.info.frozen {
+        return Err(No::new(Errno::INVAL, ""));
+    }
+    found.targets = found.targets.max(map.last_target().filter(|_| map.info.map_type == since::INSN_ARRAY));
     found.maps.insert(serial, object.id);
     Ok(())
 }

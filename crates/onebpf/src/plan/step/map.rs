@@ -34,6 +34,9 @@ pub struct CreateMap {
     pub btf: Option<MapBtfRef>,
     /// Template for the maps that it will hold.
     pub inner: Option<Slot<object::Map>>,
+    /// Arenas: where the object's variables begin, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub globals: Option<u32>,
     /// True for a template: it is not part of the loaded object and is closed after use.
     pub template: bool,
     /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
