@@ -181,6 +181,11 @@ impl LoadArgs {
         values
     }
 
+    /// Whether all of the object's programs are meant.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.program.is_empty() && self.section.is_empty()
+    }
+
     /// The options of the library.
     pub(crate) fn options(&self) -> Options {
         Options {

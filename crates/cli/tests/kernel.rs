@@ -3,40 +3,8 @@
 
 mod common;
 
-use common::objects;
+use common::{documents, shell, succeeded};
 use serde_json::{Value, json};
-use std::process::{Command, Output};
-
-/// Runs a shell script in which `onebpf` is the command and /sys/fs/bpf a new BPF filesystem.
-fn shell(script: &str) -> Option<Output> {
-    let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /run";
-    let script = format!("set -e; {setup}; onebpf() {{ \"$ONEBPF\" \"$@\"; }}; {script}");
-    let mut command = Command::new("unshare");
-    command.args(["-mn", "sh", "-c", &script]).current_dir(objects());
-    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "80").env("NO_COLOR", "1");
-    let probe = Command::new("unshare").args(["-mn", "mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]).output();
-    match probe {
-        Ok(output) if output.status.success() => Some(command.output().expect("sh starts")),
-        Ok(output) => {
-            eprintln!("skipped: {}", common::err(&output));
-            None
-        }
-        Err(error) => {
-            eprintln!("skipped: no unshare: {error}");
-            None
-        }
-    }
-}
-
-/// The documents that a script printed.
-fn documents(output: &Output) -> Vec<Value> {
-    let stream = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
-    stream.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}: {}", common::out(output)))
-}
-
-fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{}\n{}", common::out(output), common::err(output));
-}
 
 #[test]
 fn load_run_dump_and_load_again() {
@@ -154,32 +122,6 @@ fn entries_are_looked_up_written_and_removed_by_type() {
     assert_eq!(documents[2]["name"], "by_protocol");
     assert_eq!((&documents[3]["ok"], &documents[4]["type"]), (&Value::Bool(true), &Value::from("sched_cls")));
     assert!(common::err(&output).contains("does not fit"), "{}", common::err(&output));
-}
-
-#[test]
-fn verdicts_compare_with_earlier_ones() {
-    let script = "onebpf verify --json demo.o prog_subprogs.o > /mnt/before.json
-        onebpf verify demo.o prog_subprogs.o --compare /mnt/before.json
-        onebpf verify demo.o --csv --filter 'c*'
-        ! onebpf verify --json rejected_null.o btf_bad_key_conflict.o > /mnt/refused.json
-        cat /mnt/before.json /mnt/refused.json >&2";
-    let Some(output) = shell(script) else { return };
-    succeeded(&output);
-    let (table, said) = (common::out(&output), common::err(&output));
-    assert!(table.contains("accepted") && table.contains('='), "{table}");
-    assert!(table.contains("demo.o,count,true,,"), "{table}");
-    let json = said.get(said.find('{').expect("JSON")..).expect("in bounds");
-    let mut stream = serde_json::Deserializer::from_str(json).into_iter::<Value>();
-    let before = stream.next().expect("one").expect("JSON");
-    assert!(
-        before["objects"][0]["programs"][0]["insns_processed"].as_u64().is_some_and(|n| n > 50),
-        "{before}"
-    );
-    let refused = stream.next().expect("two").expect("JSON");
-    assert_eq!(refused["objects"][1]["error"]["code"], "E0103");
-    let programs = refused["objects"][0]["programs"].as_array().expect("programs");
-    let faulty = programs.iter().find(|program| program["name"] == "faulty").expect("it is listed");
-    assert_eq!((&faulty["ok"], &faulty["errno"]), (&Value::Bool(false), &Value::from(13)), "{refused}");
 }
 
 #[test]

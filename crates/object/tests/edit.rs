@@ -28,6 +28,34 @@ fn variables_are_set_by_their_types() {
 }
 
 #[test]
+fn parts_of_variables_are_set_as_in_c() {
+    let mut spec = read("data_sections");
+    for (name, text) in
+        [("limits.hard", "0x15"), ("limits.name[0]", "70"), ("table[3]", "-0"), ("table[1]", "9")]
+    {
+        spec.set(&format!("var.{name}"), text).unwrap_or_else(|error| panic!("{name}={text}: {error}"));
+    }
+    assert_eq!(spec.variable_bytes("limits"), Some(&b"\x0a\0\0\0\x15\0\0\0Fixture\0"[..]));
+    assert_eq!(spec.variable_bytes("table"), Some(&table(&[1, 9, 3, 0])[..]));
+    for (name, code, why) in [
+        ("limits.medium", "E0131", "it has `soft`, `hard`, `name`"),
+        ("limits[0]", "E0131", "no array"),
+        ("table[4]", "E0131", "4 elements"),
+        ("table[x]", "E0131", "no number"),
+        ("table[1", "E0131", "without a ]"),
+        ("table.x", "E0131", "no struct"),
+        ("table[1]x", "E0131", "neither"),
+        ("limits.", "E0131", "no member"),
+        ("limit.soft", "E0130", ""),
+        ("table[0].", "E0131", "no struct"),
+    ] {
+        let error = spec.set_variable_text(name, "1").unwrap_err();
+        assert!(error.code() == code && error.to_string().contains(why), "{name}: {error}");
+    }
+    assert_eq!(spec.set("var.limits.name[0]", "256").unwrap_err().code(), "E0131");
+}
+
+#[test]
 fn a_variable_refuses_what_does_not_fit() {
     let mut spec = read("data_sections");
     for (name, text, why) in [

@@ -2,6 +2,7 @@
 
 use onebpf_btf::{Btf, LineInfo};
 use onebpf_object::SourceLine;
+use std::collections::BTreeMap;
 
 /// How much work a program was for the verifier; 0 where the log does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -14,6 +15,8 @@ pub struct Stats {
     pub peak_states: u64,
     /// The most states kept for one instruction.
     pub max_states_per_insn: u64,
+    /// The longest walk back to mark what is read.
+    pub mark_read: u64,
     /// Bytes of stack, all frames together.
     pub stack_depth: u64,
     /// Time that the verifier took, in nanoseconds.
@@ -55,11 +58,21 @@ pub fn stats(log: &str) -> Stats {
                 stats.max_states_per_insn = after("max_states_per_insn");
                 stats.total_states = after("total_states");
                 stats.peak_states = after("peak_states");
+                stats.mark_read = after("mark_read");
             }
             _ => {}
         }
     }
     stats
+}
+
+/// How often each instruction is walked in a log of level 2, which tells of every path.
+pub(crate) fn walked(log: &str) -> BTreeMap<u32, u64> {
+    let mut counts = BTreeMap::new();
+    for insn in log.lines().filter_map(instruction) {
+        *counts.entry(insn).or_default() += 1;
+    }
+    counts
 }
 
 /// Finds the complaint that ended a verification; `None` if the log holds none.
@@ -225,6 +238,7 @@ processed 7 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
             total_states: 2,
             peak_states: 3,
             max_states_per_insn: 1,
+            mark_read: 4,
             stack_depth: 40,
             verification_ns: 42_000,
         };

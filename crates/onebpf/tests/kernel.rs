@@ -203,11 +203,29 @@ fn verifying_keeps_nothing() {
         let before = (tree(Path::new("/sys/fs/bpf")), open_fds());
         let verdicts = onebpf::verify(&linux(), &spec("rejected_null"), &options()).unwrap();
         let [good, bad] = verdicts.as_slice() else { panic!("{verdicts:?}") };
-        let stats = good.result.as_ref().expect("a good program");
-        assert!(stats.insns_processed > 0 && stats.verification_ns > 0, "{stats:?}");
+        assert!(good.result.is_ok(), "a good program");
+        assert!(good.stats.insns_processed > 0 && good.stats.verification_ns > 0, "{:?}", good.stats);
+        assert!(good.info.as_ref().is_some_and(|info| info.xlated_len > 0) && bad.info.is_none());
         assert_eq!(bad.result.as_ref().unwrap_err().code(), "E0403");
         drop(verdicts);
         assert_eq!((tree(Path::new("/sys/fs/bpf")), open_fds()), before);
+    });
+}
+
+#[test]
+fn the_lines_that_the_verifier_walks_most_are_told() {
+    in_private("the_lines_that_the_verifier_walks_most_are_told", || {
+        let spec = spec("demo");
+        let verdicts = onebpf::verify(&linux(), &spec, &Options { log_level: 2, ..options() }).unwrap();
+        for verdict in verdicts {
+            let lines = verdict.top_lines(&spec);
+            let walked: u64 = lines.iter().map(|(_, count)| count).sum();
+            let processed = verdict.stats.insns_processed;
+            // An instruction at which a known state is met counts as processed, but is not told.
+            assert!(walked <= processed && walked > processed / 2, "{walked} of {processed}");
+            assert!(lines.is_sorted_by_key(|(_, count)| std::cmp::Reverse(*count)));
+            assert!(lines.iter().all(|(line, _)| line.file.ends_with("demo.bpf.c") && line.line > 0));
+        }
     });
 }
 

@@ -50,6 +50,44 @@ pub(crate) fn json(line: &str) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{line}: {error}: {}", err(&output)))
 }
 
+/// Runs a shell script in which `onebpf` is the command and /sys/fs/bpf a new BPF filesystem.
+pub(crate) fn shell(script: &str) -> Option<Output> {
+    let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /run";
+    let script = format!("set -e; {setup}; onebpf() {{ \"$ONEBPF\" \"$@\"; }}; {script}");
+    let mut command = Command::new("unshare");
+    command.args(["-mn", "sh", "-c", &script]).current_dir(objects());
+    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "80").env("NO_COLOR", "1");
+    let mut probe = Command::new("unshare");
+    probe.args(["-mn", "mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]);
+    where_it_can(&mut probe, &mut command)
+}
+
+/// Runs a command if another one succeeds, which shows that it can run here; else says why not.
+pub(crate) fn where_it_can(probe: &mut Command, command: &mut Command) -> Option<Output> {
+    match probe.output() {
+        Ok(output) if output.status.success() => Some(command.output().expect("a shell starts")),
+        Ok(output) => {
+            eprintln!("skipped: {}", err(&output));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: no unshare: {error}");
+            None
+        }
+    }
+}
+
+/// The documents that a script printed.
+pub(crate) fn documents(output: &Output) -> Vec<Value> {
+    let stream = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    stream.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error}: {}", out(output)))
+}
+
+/// The script came to its end.
+pub(crate) fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}\n{}", out(output), err(output));
+}
+
 /// The names of all objects among the fixtures.
 pub(crate) fn all_objects() -> Vec<String> {
     let files = std::fs::read_dir(objects()).expect("fixtures are there");

@@ -1,7 +1,7 @@
 //! Scripts in a network of their own, and what they leave.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use crate::common::{err, objects, out};
+use crate::common::{err, objects, out, where_it_can};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -36,25 +36,10 @@ pub(crate) fn shell(script: &str) -> Option<Output> {
     command.args(["-mn", "bash", "-c", &format!("{SETUP}\n{script}\n:")]).current_dir(objects());
     command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "100").env("NO_COLOR", "1");
     command.env_remove("TC_BPF_MNT").env_remove("TC_BPF_UDS");
-    let probe = Command::new("unshare")
-        .args([
-            "-mn",
-            "bash",
-            "-c",
-            "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb",
-        ])
-        .output();
-    match probe {
-        Ok(output) if output.status.success() => Some(command.output().expect("bash starts")),
-        Ok(output) => {
-            eprintln!("skipped: {}", err(&output));
-            None
-        }
-        Err(error) => {
-            eprintln!("skipped: no unshare: {error}");
-            None
-        }
-    }
+    let mut probe = Command::new("unshare");
+    let wanted = "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb";
+    probe.args(["-mn", "bash", "-c", wanted]);
+    where_it_can(&mut probe, &mut command)
 }
 
 /// The counters of each `hits` of a script.

@@ -55,6 +55,11 @@ impl MapType {
         [Self::ARRAY, Self::PERCPU_ARRAY, Self::DEVMAP, Self::CPUMAP].contains(&self)
     }
 
+    /// Whether its values belong to sockets, files, tasks or cgroups, and live with them.
+    pub fn is_storage(self) -> bool {
+        self.name().is_some_and(|name| name.ends_with("_storage"))
+    }
+
     /// Whether it holds maps.
     pub fn holds_maps(self) -> bool {
         self == Self::ARRAY_OF_MAPS || self == Self::HASH_OF_MAPS

@@ -4,6 +4,7 @@ mod config;
 mod edit;
 mod kinds;
 mod map;
+mod part;
 mod program;
 mod text;
 mod variable;

@@ -1,6 +1,6 @@
 //! Global variables and externs.
 
-use super::{Contents, Spec, edit, text};
+use super::{Contents, Spec, edit, part, text};
 use crate::{Place, Result};
 use onebpf_btf::TypeId;
 
@@ -93,20 +93,46 @@ impl Spec {
 
     /// Sets a variable from text, by its BTF type: an integer in decimal or `0x` that fits, `true` or `false`, `'c'`, an
     /// enumerator's name, a string for an array of `char`, elements with commas between them for other arrays; or, for
-    /// any type, `hex:` and the bytes in their order. Without BTF, an integer for a variable of 1, 2, 4 or 8 bytes.
+    /// any type, `hex:` and the bytes in their order. Without BTF, an integer for a variable of 1, 2, 4 or 8 bytes. A part
+    /// of a variable is named as in C: `limits.soft`, `table[3]`, `rules[2].ports[0]`.
     ///
     /// # Errors
-    /// E0130 if there is no such variable, E0131 if the text is no value of its type.
+    /// E0130 if there is no such variable, E0131 if it has no such part or the text is no value of its type.
     pub fn set_variable_text(&mut self, name: &str, text: &str) -> Result<()> {
-        let Some(variable) = self.variables.get(name) else { return Err(edit::nothing("variable", name)) };
-        let target = text::Target {
+        let Some((variable, path)) = self.variable_and_path(name) else {
+            return Err(edit::nothing("variable", name));
+        };
+        let (whole, bad) = (variable.name.clone(), |why| edit::bad("variable", name, why));
+        let mut target = text::Target {
             btf: self.btf.as_ref(),
             ty: variable.btf,
             size: variable.size as usize,
             endian: self.endian,
         };
-        let bytes = text::encode(target, text).map_err(|why| edit::bad("variable", name, why))?;
-        self.set_variable(name, &bytes)
+        if path.is_empty() {
+            let bytes = text::encode(target, text).map_err(bad)?;
+            return self.set_variable(&whole, &bytes);
+        }
+        let typed =
+            target.btf.zip(target.ty).ok_or_else(|| bad("has no BTF type, and no parts".to_owned()))?;
+        let part = part::find(typed.0, typed.1, path).map_err(bad)?;
+        let size = typed.0.size_of(part.ty).map_err(|error| bad(error.to_string()))?;
+        let end = part.offset.checked_add(size).filter(|end| *end <= u64::from(variable.size));
+        let end = end.ok_or_else(|| bad("has a part out of its bounds".to_owned()))?;
+        (target.ty, target.size) = (Some(part.ty), size as usize);
+        let value = text::encode(target, text).map_err(bad)?;
+        let mut bytes = self.variable_bytes(&whole).unwrap_or_default().to_vec();
+        let place = bytes.get_mut(part.offset as usize..end as usize);
+        place.ok_or_else(|| bad("has no contents".to_owned()))?.copy_from_slice(&value);
+        self.set_variable(&whole, &bytes)
+    }
+
+    /// The variable of that name; else the one with the longest name before a `.` or `[`, and what follows. Names of static
+    /// variables may have dots themselves.
+    fn variable_and_path<'n>(&self, name: &'n str) -> Option<(&Variable, &'n str)> {
+        let ends = name.match_indices(['.', '[']).map(|(at, _)| at).rev();
+        let mut splits = std::iter::once(name.len()).chain(ends).filter_map(|at| name.split_at_checked(at));
+        splits.find_map(|(name, path)| Some((self.variables.get(name)?, path)))
     }
 }
 

@@ -1,194 +1,230 @@
 //! `onebpf verify`: what the verifier says of each program, alone.
 
-mod compare;
+mod column;
+mod files;
+mod record;
+mod select;
 mod show;
 
 use crate::exit::{Failure, Outcome};
 use crate::load_args::LoadArgs;
 use crate::out::Out;
-use crate::report::ErrorJson;
-use onebpf::{Kernel, Linux, Options, Report, Stats, Verdict};
-use serde::Serialize;
+use onebpf::object::{MapSpec, MapType};
+use onebpf::{Kernel, Linux, Options, Spec};
+use record::{Object, Record, Run};
+use select::{Filter, Order, Test};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Load each program alone and keep nothing: verdict, instructions, states, stack, time.
 #[derive(clap::Args, Debug)]
+#[command(after_help = after_help())]
 pub(crate) struct Args {
-    /// Compiled BPF objects
-    #[arg(required = true)]
+    /// Compiled BPF objects, folders of them, or patterns such as `build/**/*.o`
+    #[arg(required_unless_present = "replay")]
     files: Vec<PathBuf>,
-    /// Sort by this column instead of file and name, greatest first
-    #[arg(long, value_name = "COLUMN", value_parser = ["verdict", "insns", "states", "peak", "stack", "time"])]
-    sort: Option<String>,
-    /// Only programs whose name fits: `*` is anything, `?` one character
-    #[arg(long, value_name = "NAME")]
-    filter: Option<String>,
+    #[command(flatten)]
+    application: Application,
+    /// Columns to show, instead of the usual ones
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', value_parser = column_index, help_heading = "Verdicts")]
+    columns: Vec<usize>,
+    /// Sort by columns: names begin with the first, numbers with the greatest, unless `:asc` or `:desc` follows
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',', help_heading = "Verdicts")]
+    sort: Vec<Order>,
+    /// Only rows that fit: FILE/PROGRAM or the name of either with `*` and `?`, `!NAME` for all others, a comparison
+    /// such as `insns>1000`, or `@FILE` for lines of these (repeatable: one of the names, every comparison)
+    #[arg(long, value_name = "WHAT", help_heading = "Verdicts")]
+    filter: Vec<String>,
+    /// Show this many rows
+    #[arg(long, value_name = "N", help_heading = "Verdicts")]
+    top: Option<usize>,
     /// Print comma-separated values
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", help_heading = "Verdicts")]
     csv: bool,
-    /// Compare with what `verify --json` said before
-    #[arg(long, value_name = "FILE")]
+    /// Compare with what `verify --json` or `--csv` said before
+    #[arg(long, value_name = "FILE", help_heading = "Verdicts")]
     compare: Option<PathBuf>,
+    /// Only rows whose verdict or a count differs from before, new and gone ones too
+    #[arg(long, requires = "compare", help_heading = "Verdicts")]
+    changed: bool,
+    /// Verify nothing, show what `verify --json` or `--csv` said
+    #[arg(long, value_name = "FILE", conflicts_with = "files", help_heading = "Verdicts")]
+    replay: Option<PathBuf>,
+    /// When the exit status is 1: if a row fits the comparison (repeatable) [default: verdict=refused, verdict=unreadable]
+    #[arg(long, value_name = "COMPARISON", help_heading = "Verdicts")]
+    fail_on: Vec<Test>,
+    /// Show the N lines of C of each program that the verifier walked most
+    #[arg(long, value_name = "N", help_heading = "Verdicts")]
+    top_src_lines: Option<usize>,
     #[command(flatten)]
     load: LoadArgs,
 }
 
-#[derive(Serialize)]
-struct Document {
-    objects: Vec<Object>,
+/// What an application would do to an object before it loads it.
+#[derive(clap::Args, Debug)]
+struct Application {
+    /// Also programs that are not loaded by default: SEC("?...")
+    #[arg(long, help_heading = "Choosing")]
+    all: bool,
+    /// Maps without max_entries get one entry, as if an application had sized them
+    #[arg(long, help_heading = "Choosing")]
+    size_maps: bool,
 }
 
-#[derive(Serialize)]
-struct Object {
-    file: PathBuf,
-    error: Option<ErrorJson>,
-    programs: Vec<Program>,
-    #[serde(skip)]
-    report: Option<Box<Report>>,
+/// `BPF_LOG_LEVEL2`: the log tells of every path.
+const EVERY_PATH: u32 = 2;
+
+fn after_help() -> String {
+    format!(
+        "{}\nWith --compare also COLUMN.before, COLUMN.diff and COLUMN.pct; |COLUMN.diff| is without its sign.\n\
+         Times in comparisons are microseconds, or have a unit: 5ms.\n\n\
+         Exit status: 0, or 1 if a row that is shown fits --fail-on; 2 wrong usage. --top hides rows, but they count.\n\n\
+         Examples:\n  onebpf verify build/ --sort insns --top 10\n  \
+         onebpf verify build/ --json > before.json\n  \
+         onebpf verify build/ --compare before.json --filter '|insns.pct|>1' --fail-on 'insns.pct>5'",
+        column::help()
+    )
 }
 
-#[derive(Serialize)]
-struct Program {
-    name: String,
-    ok: bool,
-    errno: Option<onebpf::sys::Errno>,
-    code: Option<&'static str>,
-    message: Option<String>,
-    insns_processed: u64,
-    total_states: u64,
-    peak_states: u64,
-    stack_depth: u64,
-    verification_ns: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<compare::Before>,
-    #[serde(skip)]
-    report: Option<Box<Report>>,
+fn column_index(typed: &str) -> Result<usize, String> {
+    column::find(typed).ok_or_else(|| format!("there is no column `{typed}`"))
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
-    let options = args.load.options();
-    let before = args.compare.as_deref().map(compare::read).transpose()?;
-    let mut objects = verify_all(args, &options)?;
-    for object in &mut objects {
-        object.programs.retain(|program| args.filter.as_deref().is_none_or(|glob| fits(glob, &program.name)));
-        for program in &mut object.programs {
-            program.before = before.as_ref().and_then(|before| before.find(&object.file, &program.name));
-        }
+    let filters = args.filters()?;
+    let mut run = match &args.replay {
+        Some(saved) => record::read(saved)?,
+        None => verify_all(args, out)?,
+    };
+    if let Some(earlier) = &args.compare {
+        let whole = args.load.is_whole();
+        run.compare(&record::read(earlier)?, whole);
     }
-    let refused = objects.iter().any(|o| o.error.is_some() || o.programs.iter().any(|program| !program.ok));
-    let document = Document { objects };
+    run.retain(|row| select::shown(&filters, row) && (row.is_changed() || !args.changed));
+    let mut rows: Vec<&Record> = run.rows().collect();
+    select::sort(&mut rows, &args.sort);
+    let fails = |row: &&Record| match args.fail_on.as_slice() {
+        [] => [column::REFUSED, column::UNREADABLE].contains(&row.cell(column::VERDICT).as_text()),
+        tests => tests.iter().any(|test| test.fits(row)),
+    };
+    let failed = rows.iter().any(fails);
+    rows.truncate(args.top.unwrap_or(usize::MAX));
+    let look = show::Look {
+        columns: args.columns.clone(),
+        compared: args.compare.is_some(),
+        logs: args.load.options().log_level > 0,
+        replayed: args.replay.is_some(),
+    };
     if out.json {
-        out.json(&document)?;
+        out.json(&run)?;
     } else if args.csv {
-        show::csv(&document, out)?;
+        show::csv(&rows, &look, out)?;
     } else {
-        show::table(&document, args.sort.as_deref(), before.is_some(), out)?;
+        show::table(&run, &rows, &look, out)?;
     }
-    if refused { Err(Failure::Refused) } else { Ok(()) }
+    if failed { Err(Failure::Refused) } else { Ok(()) }
+}
+
+impl Args {
+    /// The filters, those in files too.
+    fn filters(&self) -> Outcome<Vec<Filter>> {
+        let mut texts = Vec::new();
+        for typed in &self.filter {
+            match typed.strip_prefix('@') {
+                Some(file) => texts.extend(files::lines(Path::new(file))?),
+                None => texts.push(typed.clone()),
+            }
+        }
+        let read = |text: &String| {
+            let filter = text.parse::<Filter>();
+            filter
+                .map_err(|why| Failure::Usage(format!("invalid value '{text}' for '--filter <WHAT>': {why}")))
+        };
+        let filters: Vec<Filter> = texts.iter().map(read).collect::<Outcome<_>>()?;
+        let tests = filters.iter().filter_map(|filter| match filter {
+            Filter::Test(test) => Some(test),
+            Filter::Name { .. } => None,
+        });
+        let speak_of_before =
+            tests.chain(&self.fail_on).any(Test::compares) || self.sort.iter().any(|o| o.compares());
+        if speak_of_before && self.compare.is_none() {
+            return Err(Failure::Usage(".before, .diff and .pct need --compare FILE".to_owned()));
+        }
+        Ok(filters)
+    }
 }
 
 /// Files side by side, `--jobs` at a time; the answer is in the order of the arguments.
-fn verify_all(args: &Args, options: &Options) -> Outcome<Vec<Object>> {
+fn verify_all(args: &Args, out: &mut Out) -> Outcome<Run> {
+    let found = files::expand(&args.files)?;
+    if found.others > 0 && out.verbose {
+        out.say(&format!("{} objects are not for BPF", found.others));
+    }
     let kernel: Arc<dyn Kernel> = Arc::new(Linux);
+    let mut options = args.load.options();
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = if options.jobs == 0 { cpus } else { options.jobs };
+    // Few files: their programs side by side too.
+    options.jobs = (jobs / found.files.len().max(1)).max(1);
+    if args.top_src_lines.is_some() {
+        options.log_level |= EVERY_PATH;
+    }
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some((at, file)) = take(&args.files, &next) {
-            let object = verify_one(&kernel, file, args, options);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = found.files.get(at) else { break };
+            let object = verify_one(&kernel, file, args, &options);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, object));
         }
     };
-    std::thread::scope(|scope| (0..jobs.min(args.files.len())).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| (0..jobs.min(found.files.len())).for_each(|_| drop(scope.spawn(work))));
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, object)| object).collect()
-}
-
-fn take<'a>(files: &'a [PathBuf], next: &AtomicUsize) -> Option<(usize, &'a Path)> {
-    let at = next.fetch_add(1, Ordering::Relaxed);
-    files.get(at).map(|file| (at, file.as_path()))
+    let objects = done.into_iter().map(|(_, object)| object).collect::<Outcome<_>>()?;
+    Ok(Run { objects, gone: Vec::new() })
 }
 
 /// What is wrong with one file does not stop the others.
 fn verify_one(kernel: &Arc<dyn Kernel>, file: &Path, args: &Args, options: &Options) -> Outcome<Object> {
-    let verdicts = || -> Outcome<Vec<Verdict>> {
-        let spec = args.load.object(file)?.spec;
-        Ok(onebpf::verify(kernel, &spec, options)?)
+    let programs = || -> Outcome<Vec<Record>> {
+        let mut spec = args.load.object(file)?.spec;
+        args.application.prepare(&mut spec);
+        let verdicts = onebpf::verify(kernel, &spec, options)?;
+        let asked = args.load.options().log_level > 0;
+        Ok(verdicts
+            .iter()
+            .map(|verdict| Record {
+                log: verdict.log.clone().filter(|_| asked),
+                lines: args.top_src_lines.map_or_else(Vec::new, |top| {
+                    let mut lines = verdict.top_lines(&spec);
+                    lines.truncate(top);
+                    lines
+                }),
+                ..Record::of_program(file, &spec, verdict)
+            })
+            .collect())
     };
-    let mut object = Object { file: file.to_owned(), error: None, programs: Vec::new(), report: None };
-    match verdicts() {
-        Ok(verdicts) => object.programs = verdicts.into_iter().map(Program::from).collect(),
-        Err(Failure::Failed { report, .. }) => {
-            object.error = Some(ErrorJson::from(&*report));
-            object.report = Some(report);
-        }
-        Err(other) => return Err(other),
+    match programs() {
+        Ok(programs) => Ok(Object { file: file.to_string_lossy().into_owned(), error: None, programs }),
+        Err(Failure::Failed { report, .. }) => Ok(Object::unreadable(file, report)),
+        Err(other) => Err(other),
     }
-    Ok(object)
 }
 
-impl From<Verdict> for Program {
-    fn from(verdict: Verdict) -> Self {
-        let (stats, report) = match &verdict.result {
-            Ok(stats) => (*stats, None),
-            Err(error) => {
-                let stats = error.report().log.as_deref().map_or_else(Stats::default, onebpf::stats);
-                (stats, Some(Box::new(error.report().clone())))
-            }
+impl Application {
+    fn prepare(&self, spec: &mut Spec) {
+        if self.all {
+            spec.programs.values_mut().for_each(|program| program.autoload = true);
+        }
+        // Storage of objects has no entries, and perf event arrays get one for each CPU.
+        let sized = |map: &&mut MapSpec| {
+            let others = [MapType::PERF_EVENT_ARRAY, MapType::STRUCT_OPS];
+            map.max_entries == 0 && !map.kind.is_storage() && !others.contains(&map.kind)
         };
-        Self {
-            name: verdict.program,
-            ok: report.is_none(),
-            errno: report.as_ref().and_then(|report| report.errno),
-            code: report.as_ref().map(|report| report.code),
-            message: report.as_ref().map(|report| report.message.clone()),
-            insns_processed: stats.insns_processed,
-            total_states: stats.total_states,
-            peak_states: stats.peak_states,
-            stack_depth: stats.stack_depth,
-            verification_ns: stats.verification_ns,
-            before: None,
-            report,
-        }
-    }
-}
-
-/// Whether a name fits a pattern of `*` and `?`.
-fn fits(glob: &str, name: &str) -> bool {
-    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
-    // One row of the usual table: whether the pattern so far fits the first n characters.
-    let mut row: Vec<bool> = (0..=name.len()).map(|n| n == 0).collect();
-    for wanted in glob {
-        let mut next = vec![wanted == '*' && row.first() == Some(&true)];
-        for (at, found) in name.iter().enumerate() {
-            let fits = |n: usize, row: &[bool]| row.get(n).copied().unwrap_or_default();
-            next.push(if wanted == '*' {
-                fits(at, &next) || fits(at + 1, &row)
-            } else {
-                fits(at, &row) && (wanted == '?' || wanted == *found)
-            });
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::fits;
-
-    #[test]
-    fn patterns_fit_whole_names() {
-        for (glob, name) in
-            [("*", ""), ("in*", "ingress"), ("*gr*s", "ingress"), ("?a", "xa"), ("x", "x"), ("a*b*c", "abc")]
-        {
-            assert!(fits(glob, name), "{glob} {name}");
-        }
-        for (glob, name) in [("", "x"), ("?", ""), ("in", "ingress"), ("*z", "ingress"), ("a*b*c", "acb")] {
-            assert!(!fits(glob, name), "{glob} {name}");
+        if self.size_maps {
+            spec.maps.values_mut().filter(sized).for_each(|map| map.max_entries = 1);
         }
     }
 }
