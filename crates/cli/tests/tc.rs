@@ -76,6 +76,25 @@ fn a_reload_loses_no_packet() {
     assert!(out(&output).matches("again").count() > 1, "{}", out(&output));
 }
 
+/// The object is rebuilt with two slots changed, and loaded again while packets come: every packet takes each slot once, the
+/// old one or the new one, and the counters go on in the same map.
+#[test]
+fn two_slots_change_under_traffic() {
+    let script =
+        "load() { onebpf tc filter replace dev va egress pref 1 handle 1 protocol ip bpf da obj $1; }
+        load tc_jumps.o; map=$(id /sys/fs/bpf/tc/globals/tc_hits); send 1000; hits; send 3000 & packets=$!
+        sleep 0.05; load tc_jumps_rebuilt.o; wait $packets; hits
+        send 1000; hits; same $map $(id /sys/fs/bpf/tc/globals/tc_hits)";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let [before, during, after] = &counters(&output)[..] else { panic!("{}", out(&output)) };
+    assert_eq!(*before, [1000, 1000, 1000, 1000, 1000, 0, 0]);
+    let changed = during[5];
+    assert_eq!(*during, [4000, 4000, 4000, 4000, 4000, changed, 0]);
+    assert!((1..6000).contains(&changed), "the load came before or after the packets: {changed}");
+    assert_eq!(*after, [5000, 5000, 5000, 5000, 5000, changed + 2000, 0]);
+}
+
 #[test]
 fn the_main_program_stays_out_of_its_own_slot() {
     let script = "onebpf tc filter add dev va egress protocol ip bpf da obj tc_jumps.o sec 1/0
@@ -172,6 +191,25 @@ fn maps_are_handed_over() {
     assert!(text.ends_with("anon_inode:bpf-map\n"), "the socket is gone, the map is there: {text}");
 }
 
+/// `exec bpf debug` copies what programs print, until it is stopped.
+#[test]
+fn what_programs_print_can_be_read() {
+    let script = "if ! mount -t tracefs tracefs /sys/kernel/tracing; then echo no tracefs; exit; fi
+        \"$ONEBPF\" tc exec bpf debug 2>/mnt/printed & reader=$!
+        onebpf tc filter add dev va egress protocol ip bpf da obj data_strings.o sec tc
+        for _ in $(seq 100); do send 1; if grep -q bpf_trace_printk /mnt/printed; then break; fi; sleep 0.05; done
+        kill $reader; wait $reader || echo rc $?; grep -o 'Running!\\|bpf_trace_printk: .*' /mnt/printed | sort -u";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let text = out(&output);
+    if text.contains("no tracefs") {
+        eprintln!("skipped: no tracefs");
+        return;
+    }
+    // 128 and SIGTERM: it never ends by itself.
+    has(&text, "rc 143\nRunning!\nbpf_trace_printk: ");
+}
+
 #[test]
 fn pinned_programs_are_attached() {
     let script = "onebpf load tc_jumps.o --type tc --pin /sys/fs/bpf/all >/dev/null
@@ -227,6 +265,24 @@ fn what_tc_refused_works() {
     has(&text, "name tc_second");
     assert!(text.ends_with("modern_hits\nmodern_jumps\n"), "{text}");
     assert_eq!(counters(&output), [[6, 6, 0, 0], [6, 6, 3, 0]]);
+}
+
+/// A load replaces a program array of `.maps`, and its programs. Those that are attached go on with theirs until they are
+/// replaced, too: the kernel would empty it with its last pin.
+#[test]
+fn programs_that_run_keep_their_array() {
+    let script = "load() { onebpf load tc_modern.o --pin /sys/fs/bpf/p --on-mismatch replace \"$@\" >/dev/null; }
+        see() { send 2; bpftool -j map dump pinned /sys/fs/bpf/modern_hits; echo; }
+        attach() { onebpf tc filter replace dev va egress pref 1 handle 1 protocol ip bpf da pinned /sys/fs/bpf/p/tc_entry; }
+        load; attach; see; load; see; onebpf status; refused onebpf rollback tc_modern
+        attach; see; load; see; attach; load --program-arrays reuse; see; gone /sys/fs/bpf/modern_jumps:prev
+        onebpf status | grep -c 'for what runs' || :; onebpf recover 2>&1";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    assert_eq!(counters(&output), [2, 4, 6, 8, 10].map(|packets| vec![packets * 3, packets * 3, 0, 0]));
+    let text = out(&output);
+    has(&text, ", for what runs  /sys/fs/bpf/modern_jumps\n");
+    assert!(text.ends_with("\n0\nnote: there is nothing to recover\n"), "{text}");
 }
 
 #[test]

@@ -164,11 +164,6 @@ const ROWS: &[Row] = &[
         hint: "the map has fewer entries than that: raise max_entries",
     },
     Row {
-        when: |r| r.errno == Errno::INVAL && matches!(r.what, What::Fill),
-        hint: "what goes into a slot must be like what the map holds: an inner map of the template's type and sizes, \
-               a program of the type and attach type of the others",
-    },
-    Row {
         when: |r| {
             program(r).is_some()
                 && (says(r, "cannot call GPL") || says(r, "GPL-restricted") || says(r, "GPL-compatible"))

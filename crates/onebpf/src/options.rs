@@ -104,7 +104,8 @@ pub enum OuterRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ArrayRule {
-    /// A new one, filled before anybody sees it, takes the name: programs of the old load keep the old one.
+    /// A new one, filled before anybody sees it, takes the name: programs of the old load keep the old one, which stays
+    /// pinned as `NAME:prev` until a later load of the object, for else the kernel would empty it under them.
     Replace,
     /// Its slots are written, and running programs see that at once. The rule of iproute2's layout.
     Reuse,

@@ -419,6 +419,12 @@ fn the_tree_is_only_offered() {
         "{shown}"
     );
     assert_eq!(load_spec(&without_mount(), &spec("elf_pins"), &options).unwrap_err().code(), "E0406");
+    // Links are never needed: old kernels have none on a BPF filesystem.
+    let linkless = onebpf_fake::Faulty::new(Arc::new(FakeKernel::new()), 1, onebpf::sys::Errno::PERM);
+    let linkless: Arc<dyn Kernel> = Arc::new(linkless.only(|op| op == onebpf::sys::Op::Symlink));
+    let loaded = load_with(&linkless, &spec("elf_pins"), &options);
+    assert_eq!(id(&loaded, "fix_global"), id_at(&linkless, "/sys/fs/bpf/tc/globals/fix_global"));
+    assert_eq!(loaded.warnings.iter().filter(|warning| warning.code == "W0306").count(), 1);
 }
 
 /// Check 51: what is no map is never taken for one, and never overwritten.

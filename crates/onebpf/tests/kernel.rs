@@ -83,6 +83,7 @@ fn a_rejected_program_shows_the_source_line() {
             let source = report.place.source.as_ref().map(|line| line.text.trim());
             let wanted = match fixture.name.as_str() {
                 "rejected_null" => Some("*value += 1;"),
+                "elf_tail_rejected" => Some("return sum + *(u8 *)(u64)skb->data;"),
                 "rejected_packet" => Some("return data[0] + data[14];"),
                 "elf_tail_rejected" => Some("return sum + *(u8 *)(u64)skb->data;"),
                 _ => None,

@@ -77,7 +77,7 @@ fn print(object: &ObjectStatus, out: &mut Out) -> Outcome {
     ))?;
     let mut table = Table::new(&["name", "kind", ">id", "state", "previous", "~pinned"]);
     for status in &object.pins {
-        let PinStatus { pin, found, same, can_roll_back } = status;
+        let PinStatus { pin, found, same, kept, can_roll_back } = status;
         let kind = if pin.kind == ObjectKind::Map { "map" } else { "program" };
         let state = match found {
             _ if *same => "there".to_owned(),
@@ -86,6 +86,7 @@ fn print(object: &ObjectStatus, out: &mut Out) -> Outcome {
         };
         let previous = match pin.previous {
             Some(id) if *can_roll_back => format!("id {id}"),
+            Some(id) if *kept => format!("id {id}, for what runs"),
             Some(_) => "lost".to_owned(),
             None => String::new(),
         };

@@ -252,7 +252,14 @@ fn offered_tree(draft: &mut Draft<'_>) {
     let steps = draft.plan.steps.split_off(private);
     match possible {
         Ok(()) if steps.is_empty() => {}
-        Ok(()) => draft.push(Step::Attempt { what: TREE.to_owned(), steps }),
+        Ok(()) => {
+            let plain = steps.into_iter().flat_map(|step| match step {
+                Step::Attempt { steps, .. } => steps,
+                step => vec![step],
+            });
+            let steps = plain.collect();
+            draft.push(Step::Attempt { what: TREE.to_owned(), steps });
+        }
         Err(error) => draft.plan.warnings.push(not_made(TREE, &error)),
     }
 }
@@ -266,19 +273,24 @@ pub(crate) fn not_made(what: &str, error: &Error) -> Warning {
     Warning { code: "W0306".to_owned(), message, place: Place::default() }
 }
 
-/// iproute2's tree: `tc/globals`, and `xdp` and `ip` as links to `tc`.
+/// iproute2's tree: `tc/globals`, and `xdp` and `ip` as links to `tc`. No pin needs the links, and old kernels have none on a
+/// BPF filesystem.
 fn tree(draft: &mut Draft<'_>, made: &mut BTreeSet<PathBuf>) -> Result<()> {
     let Some(facts) = &draft.facts.iproute2 else { return Ok(()) };
     let tc = facts.mount.join("tc");
     directories(draft, &tc.join("globals/x"), made)?;
+    let mut links = Vec::new();
     for name in ["xdp", "ip"] {
         let path = facts.mount.join(name);
         match facts.siblings.get(name) {
             // iproute2 writes the target with a slash at its end.
-            Some(Sibling::Absent) => draft.push(Step::Symlink { path, target: tc.join("") }),
+            Some(Sibling::Absent) => links.push(Step::Symlink { path, target: tc.join("") }),
             Some(Sibling::Own) => directories(draft, &path.join("globals/x"), made)?,
             Some(Sibling::Link) | None => {}
         }
+    }
+    if !links.is_empty() {
+        draft.push(Step::Attempt { what: "a link to iproute2's tree of pins".to_owned(), steps: links });
     }
     Ok(())
 }

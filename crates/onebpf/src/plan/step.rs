@@ -275,6 +275,8 @@ pub struct PinnedName {
     pub object: Object,
     /// What was there when the host was observed.
     pub there: There,
+    /// That stays beside it, until a later load of the object.
+    pub keeps: bool,
 }
 
 /// What was at a path when the host was observed.

@@ -4,6 +4,7 @@ use super::step::object;
 use super::{Object, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction};
 use crate::facts::Pinned;
 use crate::{Facts, Options, Spec};
+use onebpf_object::MapType;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +48,14 @@ pub(super) fn wrap(steps: Vec<Step>, spec: &Spec, options: &Options, facts: &Fac
             }
             Step::Publish { object, ref name, staged: ref waits, ref path, replaces } => {
                 let there = there(facts, path, replaces);
-                prepared.pins.push(PinnedName { name: name.clone(), path: path.clone(), object, there });
+                let keeps = options.keep_previous || (replaces && is_program_array(facts, path));
+                prepared.pins.push(PinnedName {
+                    name: name.clone(),
+                    path: path.clone(),
+                    object,
+                    there,
+                    keeps,
+                });
                 staged.push(Step::Stage { object, name: name.clone(), path: waits.clone() });
                 publish.push(step);
             }
@@ -89,7 +97,13 @@ fn opened(step: &Step) -> Option<(u32, PathBuf)> {
 
 fn reused(facts: &Facts, out: Slot<object::Map>, name: &str, path: &Path) -> PinnedName {
     let there = there(facts, path, true);
-    PinnedName { name: name.to_owned(), path: path.to_owned(), object: Object::Map(out), there }
+    PinnedName { name: name.to_owned(), path: path.to_owned(), object: Object::Map(out), there, keeps: false }
+}
+
+/// The kernel empties a program array when its last pin and fd go (`bpf_map_put_uref()`), whoever still jumps through it: one
+/// that is replaced stays pinned for the programs that run.
+fn is_program_array(facts: &Facts, path: &Path) -> bool {
+    matches!(facts.pins.get(path), Some(Pinned::Map(map)) if MapType(map.info.map_type) == MapType::PROG_ARRAY)
 }
 
 fn there(facts: &Facts, path: &Path, taken: bool) -> There {

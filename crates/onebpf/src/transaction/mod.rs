@@ -10,7 +10,7 @@
 //! | `PIN:next` | what will have the name PIN; after the swap what had it |
 //! | `PIN:old` | the same, for a moment, on kernels that cannot swap names |
 //! | `PIN:slot:N` | what slot N of the shared map PIN held |
-//! | `PIN:prev`, `PIN:prev:slot:N` | what was replaced, kept for `rollback` |
+//! | `PIN:prev`, `PIN:prev:slot:N` | what was replaced, kept for `rollback`; a program array, for programs that run |
 //!
 //! Whoever holds the lock (`flock` on a file in the state directory; the kernel lets go of it when a process dies) knows
 //! that a journal in that directory is nobody's: a living load holds the lock as long as it has one. That holds across

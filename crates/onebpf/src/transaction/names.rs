@@ -57,11 +57,11 @@ pub(super) fn withdraw(kernel: &dyn Kernel, pin: &ManifestPin, keep: bool) -> Re
 }
 
 /// Removes or keeps what was replaced.
-pub(super) fn clean(kernel: &dyn Kernel, pin: &ManifestPin, keep: bool) -> Result<()> {
+pub(super) fn clean(kernel: &dyn Kernel, pin: &ManifestPin) -> Result<()> {
     let Some(old) = pin.previous else { return Ok(()) };
     let (next, prev) = (next_path(&pin.path), prev_path(&pin.path));
     let waits = Found::at(kernel, &next)?.is_some_and(|found| found.id == old && found.kind == pin.kind);
-    match (waits, keep) {
+    match (waits, pin.keeps) {
         (true, true) => kernel.rename(&next, &prev, RenameMode::Replace),
         (false, true) => Ok(()),
         (waits, false) => {

@@ -58,6 +58,9 @@ pub struct Manifest {
     pub time: u64,
     /// The hash of what was replaced, if that is kept.
     pub previous_hash: Option<String>,
+    /// All that was replaced is kept.
+    #[serde(default)]
+    pub can_roll_back: bool,
     /// Pinned names of the object.
     pub pins: Vec<ManifestPin>,
     /// Slots of maps that were there before, which the load has written.
@@ -80,6 +83,9 @@ pub struct ManifestPin {
     pub reused: bool,
     /// The id of what had the name before, if something had.
     pub previous: Option<u32>,
+    /// That stays beside it: a program array always, for programs that still jump through it.
+    #[serde(default)]
+    pub keeps: bool,
 }
 
 /// A slot of a map that was there before.

@@ -88,6 +88,13 @@ fn carry_out(
 
 /// The manifest after the rollback; looks whether everything is there that it needs.
 fn reversed(kernel: &dyn Kernel, old: &Manifest) -> Result<Manifest> {
+    let nothing = || {
+        let text = format!("of `{}` nothing was kept that could be gone back to", old.object);
+        Err(Error::new(Code::Rollback, text).hint("`onebpf load --keep-previous` keeps what it replaces"))
+    };
+    if !old.can_roll_back {
+        return nothing();
+    }
     let mut new = Manifest { pins: Vec::new(), slots: Vec::new(), time: now(), ..old.clone() };
     for pin in &old.pins {
         let Some(previous) = pin.previous else {
@@ -97,7 +104,8 @@ fn reversed(kernel: &dyn Kernel, old: &Manifest) -> Result<Manifest> {
         for (path, id) in [(pin.path.clone(), pin.id), (prev_path(&pin.path), previous)] {
             expect(kernel, &path, Found { kind: pin.kind, id })?;
         }
-        new.pins.push(ManifestPin { id: previous, previous: Some(pin.id), reused: false, ..pin.clone() });
+        let now = ManifestPin { id: previous, previous: Some(pin.id), ..pin.clone() };
+        new.pins.push(ManifestPin { reused: false, keeps: true, ..now });
     }
     for slot in &old.slots {
         let look = || {
@@ -113,10 +121,7 @@ fn reversed(kernel: &dyn Kernel, old: &Manifest) -> Result<Manifest> {
         new.slots.push(ManifestSlot { previous: held, ..slot.clone() });
     }
     if new.slots.is_empty() && new.pins.iter().all(|pin| pin.reused) {
-        let text = format!("of `{}` nothing was kept that could be gone back to", old.object);
-        return Err(
-            Error::new(Code::Rollback, text).hint("`onebpf load --keep-previous` keeps what it replaces")
-        );
+        return nothing();
     }
     Ok(new)
 }

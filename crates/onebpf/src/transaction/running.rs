@@ -71,7 +71,7 @@ impl<'a> Running<'a> {
         }
         let (manifest_name, old) = state.manifest_for(&manifest)?;
         let mut record = Record::new(manifest_name, manifest, old);
-        record.keep_previous = plan.keep_previous;
+        (record.keep_previous, record.manifest.can_roll_back) = (plan.keep_previous, plan.keep_previous);
         for path in &plan.dirs {
             let absent = is_absent(kernel, path);
             if absent.map_err(|e| Error::refused(Code::Pin, format_args!("making {}", path.display()), e))? {
@@ -185,7 +185,7 @@ fn pin(
     object: BorrowedFd<'_>,
     reused: bool,
 ) -> Result<ManifestPin> {
-    let PinnedName { name, path, object: slot, there } = planned;
+    let PinnedName { name, path, object: slot, there, keeps } = planned;
     let look = || Ok((Found::of(kernel, object)?, Found::at(kernel, path)?));
     let (new, found) = look()
         .map_err(|e| Error::refused(Code::PinChanged, format_args!("`{name}` at {}", path.display()), e))?;
@@ -210,7 +210,7 @@ fn pin(
         return Err(Error::new(Code::Lacking, text).hint("ids are there since Linux 4.13"));
     }
     let previous = found.filter(|_| !reused).map(|found| found.id);
-    Ok(ManifestPin { name: name.clone(), path: path.clone(), kind, id: new, reused, previous })
+    Ok(ManifestPin { name: name.clone(), path: path.clone(), kind, id: new, reused, previous, keeps: *keeps })
 }
 
 fn kind(object: Object) -> ObjectKind {

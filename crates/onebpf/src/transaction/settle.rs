@@ -43,8 +43,8 @@ pub(super) fn is_published(kernel: &dyn Kernel, record: &Record) -> bool {
 /// The manifest as it is written: it names what was before only where that is kept.
 pub(super) fn to_keep(record: &Record) -> Manifest {
     let mut manifest = record.manifest.clone();
+    manifest.pins.iter_mut().filter(|pin| !pin.keeps).for_each(|pin| pin.previous = None);
     if !record.keep_previous {
-        manifest.pins.iter_mut().for_each(|pin| pin.previous = None);
         manifest.slots.clear();
         manifest.previous_hash = None;
     }
@@ -57,7 +57,7 @@ pub(super) fn clean(state: &State<'_>, record: &Record) -> Vec<String> {
     let keep = record.keep_previous;
     let mut left = Vec::new();
     for pin in record.published() {
-        note(&mut left, names::clean(kernel, pin, keep), || {
+        note(&mut left, names::clean(kernel, pin), || {
             format!("what {} was before is still beside it", pin.path.display())
         });
     }

@@ -53,7 +53,9 @@ pub struct PinStatus {
     pub found: Option<u32>,
     /// It is what the manifest says.
     pub same: bool,
-    /// What it was before is there for a rollback.
+    /// What it was before is still there.
+    pub kept: bool,
+    /// And a rollback goes back to it.
     pub can_roll_back: bool,
 }
 
@@ -100,11 +102,12 @@ fn object(kernel: &dyn Kernel, file: PathBuf, manifest: Manifest) -> ObjectStatu
     let pin = |pin: &ManifestPin| {
         let found = Found::at(kernel, &pin.path).ok().flatten();
         let same = found.is_some_and(|found| found.kind == pin.kind && found.id == pin.id);
-        let can_roll_back = pin.previous.is_some_and(|id| {
+        let kept = pin.previous.is_some_and(|id| {
             let kept = Found::at(kernel, &prev_path(&pin.path)).ok().flatten();
             kept == Some(Found { kind: pin.kind, id })
         });
-        PinStatus { pin: pin.clone(), found: found.map(|found| found.id), same, can_roll_back }
+        let can_roll_back = kept && manifest.can_roll_back;
+        PinStatus { pin: pin.clone(), found: found.map(|found| found.id), same, kept, can_roll_back }
     };
     let pins = manifest.pins.iter().map(pin).collect();
     let gone = is_gone(kernel, &manifest);
