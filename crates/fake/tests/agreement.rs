@@ -6,14 +6,14 @@ mod common;
 
 use common::{
     ARRAY, ARRAY_OF_MAPS, Answers, HASH, HASH_OF_MAPS, INT, LPM_TRIE, LRU_HASH, PERCPU_ARRAY, PROG_ARRAY,
-    RINGBUF, agree, attr, btf, errno, insn, load, map, privileged, returns_0, uses,
+    RINGBUF, agree, attr, btf, errno, insn, load, map, returns_0, uses,
 };
 use onebpf_fake::FakeKernel;
 use onebpf_sys::{BtfLoad, Errno, Kernel, Linux, MapBtf, MapCreate, ProgLoad};
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use testing::{in_private, privileged};
 
 fn note<T>(what: impl Into<String>, result: onebpf_sys::Result<T>) -> (String, Result<String, Errno>) {
     (what.into(), errno(result).map(|_| String::new()))
@@ -424,22 +424,22 @@ fn arenas() {
 
 #[test]
 fn files() {
-    let Some(host) = privileged("files") else { return };
-    if !in_private_mount_namespace("files") {
-        return;
-    }
-    let root = std::env::temp_dir().join(format!("onebpf-fake-{}", std::process::id()));
-    std::fs::create_dir(&root).expect("create_dir");
-    rustix::mount::mount("bpf", &root, "bpf", MountFlags::empty(), None).expect("mount -t bpf");
-    let fake = FakeKernel::linux(&host.release).with_bpffs(&root);
-    let answers = [&Linux as &dyn Kernel, &fake]
-        .map(|kernel| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| file_script(kernel, &root))));
-    rustix::mount::unmount(&root, UnmountFlags::DETACH).expect("umount");
-    std::fs::remove_dir(&root).expect("remove_dir");
-    let [real, faked] = answers.map(|answers| answers.expect("script"));
-    for (real, faked) in real.iter().zip(&faked) {
-        assert_eq!(real, faked);
-    }
+    in_private("files", || {
+        let Some(host) = privileged("files") else { return };
+        let root = std::env::temp_dir().join(format!("onebpf-fake-{}", std::process::id()));
+        std::fs::create_dir(&root).expect("create_dir");
+        rustix::mount::mount("bpf", &root, "bpf", MountFlags::empty(), None).expect("mount -t bpf");
+        let fake = FakeKernel::linux(&host.release).with_bpffs(&root);
+        let answers = [&Linux as &dyn Kernel, &fake].map(|kernel| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| file_script(kernel, &root)))
+        });
+        rustix::mount::unmount(&root, UnmountFlags::DETACH).expect("umount");
+        std::fs::remove_dir(&root).expect("remove_dir");
+        let [real, faked] = answers.map(|answers| answers.expect("script"));
+        for (real, faked) in real.iter().zip(&faked) {
+            assert_eq!(real, faked);
+        }
+    });
 }
 
 fn file_script(kernel: &dyn Kernel, root: &Path) -> Answers {
@@ -528,19 +528,4 @@ fn name_script(kernel: &dyn Kernel, root: &Path) -> Answers {
     }
     ask("rmdir", kernel.rmdir(&at("d")));
     out
-}
-
-/// True inside; outside it runs this test again inside, and answers false when that has passed.
-fn in_private_mount_namespace(test: &str) -> bool {
-    if std::env::var_os("ONEBPF_PRIVATE").is_some() {
-        return true;
-    }
-    let exe = std::env::current_exe().expect("current_exe");
-    let mut again = Command::new("unshare");
-    again.arg("--mount").arg(exe).args(["--exact", test, "--nocapture"]).env("ONEBPF_PRIVATE", "1");
-    match again.status() {
-        Ok(status) => assert!(status.success(), "{test} failed inside its mount namespace"),
-        Err(e) => eprintln!("skipped {test}: no unshare(1): {e}"),
-    }
-    false
 }

@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{ARRAY, privileged};
+use common::ARRAY;
 use onebpf_sys::{Errno, Kernel, Linux, MapCreate, Op};
 use std::os::fd::AsFd;
+use testing::privileged;
 
 #[test]
 fn arenas_are_shared_memory() {

@@ -2,29 +2,27 @@
 
 mod common;
 
-use common::{ARRAY, map, privileged};
+use common::{ARRAY, map};
 use onebpf_sys::{Errno, Kernel, Linux, ObjectKind, Op};
 use rustix::mount::MountFlags;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use testing::in_private;
 
 #[test]
 fn pins() {
-    let Some(_) = privileged("pins") else { return };
-    if !in_private_mount_namespace("pins") {
-        return;
-    }
-    let root = std::env::temp_dir().join(format!("onebpf-bpffs-{}", std::process::id()));
-    std::fs::create_dir(&root).expect("create_dir");
-    let mounted = rustix::mount::mount("bpf", &root, "bpf", MountFlags::empty(), None);
-    mounted.expect("mount -t bpf");
-    let outcome = std::panic::catch_unwind(|| check(&root));
-    rustix::mount::unmount(&root, rustix::mount::UnmountFlags::DETACH).expect("umount");
-    std::fs::remove_dir(&root).expect("remove_dir");
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    in_private("pins", || {
+        let root = std::env::temp_dir().join(format!("onebpf-bpffs-{}", std::process::id()));
+        std::fs::create_dir(&root).expect("create_dir");
+        let mounted = rustix::mount::mount("bpf", &root, "bpf", MountFlags::empty(), None);
+        mounted.expect("mount -t bpf");
+        let outcome = std::panic::catch_unwind(|| check(&root));
+        rustix::mount::unmount(&root, rustix::mount::UnmountFlags::DETACH).expect("umount");
+        std::fs::remove_dir(&root).expect("remove_dir");
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
 }
 
 fn check(root: &Path) {
@@ -106,19 +104,4 @@ fn files(root: &Path) {
     rustix::mount::unmount(&dir, rustix::mount::UnmountFlags::DETACH).expect("umount");
     Linux.rmdir(&dir).expect("rmdir");
     assert!(Linux.write_file(&root.join("file"), b"").is_err(), "bpffs holds no files");
-}
-
-/// True inside; outside it runs this test again inside, and answers false when that has passed.
-fn in_private_mount_namespace(test: &str) -> bool {
-    if std::env::var_os("ONEBPF_PRIVATE").is_some() {
-        return true;
-    }
-    let exe = std::env::current_exe().expect("current_exe");
-    let mut again = Command::new("unshare");
-    again.arg("--mount").arg(exe).args(["--exact", test, "--nocapture"]).env("ONEBPF_PRIVATE", "1");
-    match again.status() {
-        Ok(status) => assert!(status.success(), "{test} failed inside its mount namespace"),
-        Err(e) => eprintln!("skipped {test}: no unshare(1): {e}"),
-    }
-    false
 }

@@ -4,13 +4,14 @@ mod common;
 
 use common::{
     ARRAY, ARRAY_OF_MAPS, HASH, PERCPU_ARRAY, PERCPU_HASH, PROG_ARRAY, QUEUE, SOCKET_FILTER, btf, btf_int,
-    insn, map, privileged, returns,
+    insn, map, returns,
 };
 use onebpf_sys::{
     Batch, BatchCursor, BtfLoad, Errno, Kernel, Linux, Log, MapBtf, MapCreate, ObjectKind, Op, ProgLoad,
     ProgRun,
 };
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use testing::privileged;
 
 #[test]
 fn host_facts() {

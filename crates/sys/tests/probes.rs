@@ -1,7 +1,5 @@
 //! The probes against the running kernel.
 
-mod common;
-
 use std::collections::BTreeSet;
 
 use onebpf_sys::{Feature, Linux, Release, Support, probe_all};
@@ -10,7 +8,7 @@ use onebpf_sys::{Feature, Linux, Release, Support, probe_all};
 /// nothing: distributions carry features back.
 #[test]
 fn answers_agree_with_the_release() {
-    let Some(host) = common::privileged("answers_agree_with_the_release") else { return };
+    let Some(host) = testing::privileged("answers_agree_with_the_release") else { return };
     let release: Release = host.release.parse().expect("a release");
     let found = probe_all(&Linux);
     let kprobes = std::path::Path::new("/sys/bus/event_source/devices/kprobe").exists();
@@ -52,7 +50,7 @@ fn known_kernels_have_what_they_have() {
     let Some((_, lack)) = LACK.iter().find(|(known, _)| *known == release) else {
         return eprintln!("skipped: {release} has no row");
     };
-    let host = common::privileged("known_kernels_have_what_they_have").expect("root in a virtual machine");
+    let host = testing::privileged("known_kernels_have_what_they_have").expect("root in a virtual machine");
     assert!(host.release.starts_with(&release), "{} is no {release}", host.release);
     let found = probe_all(&Linux);
     let missing: BTreeSet<Feature> = Feature::all().filter(|it| found.get(*it) == Support::No).collect();

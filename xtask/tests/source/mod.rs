@@ -24,7 +24,7 @@ pub(crate) fn crates() -> Vec<String> {
         .expect("crates")
         .filter_map(|entry| Some(format!("crates/{}", entry.ok()?.file_name().into_string().ok()?)))
         .collect();
-    found.extend(["xtask".to_owned(), "oracle".to_owned()]);
+    found.extend(["xtask", "testing", "oracle"].map(str::to_owned));
     found.sort();
     found
 }
@@ -32,7 +32,7 @@ pub(crate) fn crates() -> Vec<String> {
 /// Every Rust file of ours.
 pub(crate) fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
-    for top in ["crates", "xtask", "oracle", "fuzz", "examples"] {
+    for top in ["crates", "xtask", "testing", "oracle", "fuzz", "examples"] {
         rust_files(&root().join(top), &mut paths);
     }
     paths.iter().map(|path| Source::read(&relative(path))).collect()

@@ -54,27 +54,10 @@ pub(crate) fn json(line: &str) -> Value {
 pub(crate) fn shell(script: &str) -> Option<Output> {
     let setup = "mount -t bpf bpf /sys/fs/bpf && mount -t tmpfs tmpfs /mnt && mount -t tmpfs tmpfs /run";
     let script = format!("set -e; {setup}; onebpf() {{ \"$ONEBPF\" \"$@\"; }}; {script}");
-    let mut command = Command::new("unshare");
-    command.args(["-mn", "sh", "-c", &script]).current_dir(objects());
-    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "80").env("NO_COLOR", "1");
-    let mut probe = Command::new("unshare");
-    probe.args(["-mn", "mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]);
-    where_it_can(&mut probe, &mut command)
-}
-
-/// Runs a command if another one succeeds, which shows that it can run here; else says why not.
-pub(crate) fn where_it_can(probe: &mut Command, command: &mut Command) -> Option<Output> {
-    match probe.output() {
-        Ok(output) if output.status.success() => Some(command.output().expect("a shell starts")),
-        Ok(output) => {
-            eprintln!("skipped: {}", err(&output));
-            None
-        }
-        Err(error) => {
-            eprintln!("skipped: no unshare: {error}");
-            None
-        }
-    }
+    let mut command = testing::private_shell("sh", "mount -t bpf bpf /sys/fs/bpf", &script)?;
+    command.current_dir(objects()).env("ONEBPF", env!("CARGO_BIN_EXE_onebpf"));
+    command.env("COLUMNS", "80").env("NO_COLOR", "1");
+    Some(command.output().expect("sh starts"))
 }
 
 /// The documents that a script printed.

@@ -1,9 +1,9 @@
 //! Scripts in a network of their own, and what they leave.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use crate::common::{err, objects, out, where_it_can};
+use crate::common::{err, objects, out};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// What every script begins with: a veth pair `va` (10.9.0.1) and `vb` (10.9.0.2, in network namespace `other`), clsact on
 /// both, a BPF filesystem, `send N` packets, and `hits [MAP]`, the counters of a map in tc/globals on one line.
@@ -32,14 +32,11 @@ refused() { if "$@" 2>/dev/null; then echo "not refused: $*" >&2; exit 9; fi; }
 
 /// Runs a script of bash after [`SETUP`]; `None` where that cannot be.
 pub(crate) fn shell(script: &str) -> Option<Output> {
-    let mut command = Command::new("unshare");
-    command.args(["-mn", "bash", "-c", &format!("{SETUP}\n{script}\n:")]).current_dir(objects());
-    command.env("ONEBPF", env!("CARGO_BIN_EXE_onebpf")).env("COLUMNS", "100").env("NO_COLOR", "1");
-    command.env_remove("TC_BPF_MNT").env_remove("TC_BPF_UDS");
-    let mut probe = Command::new("unshare");
-    let wanted = "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb";
-    probe.args(["-mn", "bash", "-c", wanted]);
-    where_it_can(&mut probe, &mut command)
+    let probe = "mount -t bpf bpf /mnt && tc -V && bpftool version && ip link add va type veth peer name vb";
+    let mut command = testing::private_shell("bash", probe, &format!("{SETUP}\n{script}\n:"))?;
+    command.current_dir(objects()).env("ONEBPF", env!("CARGO_BIN_EXE_onebpf"));
+    command.env("COLUMNS", "100").env("NO_COLOR", "1").env_remove("TC_BPF_MNT").env_remove("TC_BPF_UDS");
+    Some(command.output().expect("bash starts"))
 }
 
 /// The counters of each `hits` of a script.

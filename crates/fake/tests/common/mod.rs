@@ -2,8 +2,10 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
 use onebpf_fake::FakeKernel;
-use onebpf_sys::{Errno, Host, Kernel, Linux, MapCreate, ProgLoad, Release, Result};
+use onebpf_sys::{Errno, Kernel, Linux, MapCreate, ProgLoad, Release, Result};
 use std::os::fd::OwnedFd;
+
+use testing::privileged;
 
 pub const HASH: u32 = 1;
 pub const ARRAY: u32 = 2;
@@ -81,14 +83,4 @@ pub fn agree(test: &str, script: impl Fn(&dyn Kernel) -> Answers) {
         return eprintln!("{test}: not held against a kernel this new: {}", wrong.join("\n"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-pub fn privileged(test: &str) -> Option<Host> {
-    let host = Linux.host().expect("host");
-    if host.privileged {
-        let _ = Linux.lift_memlock(); // before 5.11 freed maps are charged for a while
-        return Some(host);
-    }
-    eprintln!("skipped {test}: needs CAP_BPF or CAP_SYS_ADMIN");
-    None
 }

@@ -1,5 +1,5 @@
 //! What the tests of this crate share: the fixtures, and a private place on the real kernel.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
 
 pub(crate) mod migrating;
 pub(crate) mod recording;
@@ -10,7 +10,8 @@ use onebpf::btf::{Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, Owne
 use onebpf::object::{AttachType, Layout, MapType, ProgramType};
 use onebpf::{DefaultType, Options, ParseOptions, Spec};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+pub(crate) use testing::in_private;
 
 /// A fixture that ought to load.
 pub(crate) struct Fixture {
@@ -58,42 +59,6 @@ pub(crate) fn read(path: &Path) -> Spec {
 pub(crate) fn options() -> Options {
     let default_type = Some(DefaultType { kind: ProgramType::XDP, attach: AttachType(0) });
     Options { default_type, ..Options::default() }
-}
-
-/// Runs `test` in mount and network namespaces of its own, with a BPF filesystem at /sys/fs/bpf that nobody
-/// else sees: the test binary calls itself there. `name` is the test's own name.
-pub(crate) fn in_private(name: &str, test: fn()) {
-    const INSIDE: &str = "ONEBPF_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        let mounted = Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]).status();
-        assert!(mounted.expect("mount(8)").success(), "no BPF filesystem");
-        // And a state directory of their own.
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]).status();
-        assert!(mounted.expect("mount(8)").success(), "no tmpfs");
-        return test();
-    }
-    if !is_root() {
-        eprintln!("skipped: {name} needs root");
-        return;
-    }
-    let me = std::env::current_exe().expect("this binary");
-    let mut inside = Command::new("unshare");
-    inside.args(["--mount", "--net", "--propagation", "private", "--"]).arg(me);
-    inside.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    let output = inside.output().expect("unshare(1)");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    eprint!("{}", text(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{name} failed inside:\n{}\n{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-}
-
-fn is_root() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
 }
 
 /// What is alive on a fake kernel, but the lock and its directory, which stay.

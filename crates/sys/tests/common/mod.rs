@@ -1,7 +1,7 @@
 //! Shared by the tests that need the running kernel.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
-use onebpf_sys::{Host, Kernel, Linux, MapCreate};
+use onebpf_sys::{Kernel, Linux, MapCreate};
 use std::os::fd::OwnedFd;
 
 pub const HASH: u32 = 1;
@@ -12,16 +12,6 @@ pub const PERCPU_ARRAY: u32 = 6;
 pub const ARRAY_OF_MAPS: u32 = 12;
 pub const QUEUE: u32 = 22;
 pub const SOCKET_FILTER: u32 = 1;
-
-/// The host, or `None` (and the reason) where bpf(2) is not for us.
-pub fn privileged(test: &str) -> Option<Host> {
-    let host = Linux.host().expect("host");
-    if host.privileged {
-        return Some(host);
-    }
-    eprintln!("skipped {test}: needs CAP_BPF or CAP_SYS_ADMIN");
-    None
-}
 
 pub fn map(map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> OwnedFd {
     let attr =
