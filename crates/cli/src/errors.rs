@@ -101,6 +101,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0416", include_str!("../../../docs/errors/E0416.md")),
     ("E0417", include_str!("../../../docs/errors/E0417.md")),
     ("E0418", include_str!("../../../docs/errors/E0418.md")),
+    ("E0419", include_str!("../../../docs/errors/E0419.md")),
     ("E0901", include_str!("../../../docs/errors/E0901.md")),
     ("E0902", include_str!("../../../docs/errors/E0902.md")),
     ("E0903", include_str!("../../../docs/errors/E0903.md")),

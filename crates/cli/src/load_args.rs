@@ -8,8 +8,10 @@ use onebpf::object::{AttachType, Dialect, Extern, ExternKind, ProgramType, Secti
 use onebpf::sys::Errno;
 use onebpf::{
     ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Report, Spec,
+    Token,
 };
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -87,6 +89,9 @@ pub(crate) struct LoadArgs {
     /// Values of the kernel's configuration, before the host's: a file, or `CONFIG_HZ=1000`
     #[arg(long, value_name = "FILE|LINES", value_parser = kconfig, help_heading = "Loading")]
     kconfig: Option<Values>,
+    /// Take a BPF token from the BPF filesystem at DIR, '' for none [default: $LIBBPF_BPF_TOKEN_PATH, else /sys/fs/bpf if needed]
+    #[arg(long, value_name = "DIR", value_parser = clap::value_parser!(OsString), help_heading = "Loading")]
+    token: Option<OsString>,
     /// How many programs to load at once [default: the CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Loading")]
     jobs: Option<u16>,
@@ -214,11 +219,21 @@ impl LoadArgs {
             reuse: self.reuse.iter().cloned().collect(),
             log_level: self.log_level,
             jobs: self.jobs.map_or(0, usize::from),
+            token: token(self.token.clone()),
             keep_previous: self.keep.keep_previous,
             lock_wait: self.keep.lock_wait.map(|seconds| Duration::from_secs(seconds.into())),
             state: self.keep.state.dir(),
             ..Options::default()
         }
+    }
+}
+
+/// libbpf's rule: what was said, else what the environment says; an empty path forbids tokens.
+pub(crate) fn token(said: Option<OsString>) -> Token {
+    match said.or_else(|| std::env::var_os("LIBBPF_BPF_TOKEN_PATH")) {
+        None => Token::IfNeeded,
+        Some(path) if path.is_empty() => Token::Never,
+        Some(path) => Token::From(path.into()),
     }
 }
 

@@ -241,3 +241,20 @@ fn what_is_gone_is_forgotten() {
     assert!(text.contains(&end), "{text}");
     assert!(text.ends_with("other:pending\nprogs.debug\n"), "{text}");
 }
+
+/// In the first user namespace tokens mean nothing: who asks for one is told, who forbids them loads.
+#[test]
+fn tokens_are_taken_from_where_libbpf_takes_them() {
+    let script = "export LIBBPF_BPF_TOKEN_PATH=/nowhere
+        onebpf load --json prog_subprogs.o || true
+        onebpf load --json prog_subprogs.o --token /sys/fs/bpf || true
+        onebpf load --json prog_subprogs.o --token ''";
+    let Some(output) = shell(script) else { return };
+    succeeded(&output);
+    let [nowhere, here, forbidden] = &documents(&output)[..] else { panic!("three documents") };
+    for refused in [nowhere, here] {
+        assert_eq!(refused["error"]["code"], "E0419", "{refused}");
+        assert!(refused["error"]["errno"].as_i64().is_some_and(|errno| errno > 0));
+    }
+    assert_eq!((&forbidden["ok"], &forbidden["adaptations"]), (&Value::Bool(true), &json!([])));
+}

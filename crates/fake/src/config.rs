@@ -2,7 +2,7 @@
 
 use onebpf_sys::{Errno, Feature, Host, ProgRunResult, Release};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -12,6 +12,8 @@ pub(crate) struct Config {
     pub(crate) cpus: u32,
     pub(crate) page_size: u32,
     pub(crate) privileged: bool,
+    /// BPF filesystems whose owner has delegated rights to whoever can reach them.
+    pub(crate) delegating: BTreeSet<PathBuf>,
     pub(crate) kernel_btf: Option<Arc<Vec<u8>>>,
     /// By program name.
     pub(crate) rejections: BTreeMap<String, Rejection>,
@@ -46,6 +48,7 @@ impl Config {
             cpus: 2,
             page_size: 4096,
             privileged: true,
+            delegating: BTreeSet::new(),
             kernel_btf: None,
             rejections: BTreeMap::new(),
             runs: BTreeMap::new(),

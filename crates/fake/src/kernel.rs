@@ -19,6 +19,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod rights;
+
 type Outcome<T> = std::result::Result<T, Errno>;
 
 /// A BPF kernel in memory, of any release. Clones are the same kernel.
@@ -174,11 +176,6 @@ impl FakeKernel {
         state
     }
 
-    /// A bpf(2) call.
-    fn bpf<T>(&self, op: Op, call: impl FnOnce(&mut State) -> Outcome<T>) -> Result<T> {
-        self.file(op, |state| if state.config.privileged { call(state) } else { Err(Errno::PERM) })
-    }
-
     /// A system call that needs no privilege.
     fn file<T>(&self, op: Op, call: impl FnOnce(&mut State) -> Outcome<T>) -> Result<T> {
         call(&mut self.lock()).map_err(|errno| Error { op, errno })
@@ -270,7 +267,7 @@ fn the_link() -> Vec<u8> {
 
 impl Kernel for FakeKernel {
     fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd> {
-        self.bpf(Op::MapCreate, |state| {
+        self.make(Op::MapCreate, attr.token, |state| {
             let map = Map::create(attr, &state.objects, &state.config)?;
             let charge = map.charge;
             state.add(Body::Map(map), charge)
@@ -374,7 +371,7 @@ impl Kernel for FakeKernel {
     }
 
     fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
-        self.bpf(Op::BtfLoad, |state| match Btf::load(attr.data, &state.config) {
+        self.make(Op::BtfLoad, attr.token, |state| match Btf::load(attr.data, &state.config) {
             Ok(btf) => state.add(Body::Btf(btf), 0),
             Err(no) => {
                 let fits = attr.log.is_none_or(|mut log| crate::log::write(&mut log, &no.log, &state.config));
@@ -384,7 +381,7 @@ impl Kernel for FakeKernel {
     }
 
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
-        self.bpf(Op::ProgLoad, |state| {
+        self.make(Op::ProgLoad, attr.token, |state| {
             let prog = Prog::load(attr, &state.objects, &state.config)?;
             let charge = prog.charge;
             state.add(Body::Prog(prog), charge)
@@ -400,6 +397,10 @@ impl Kernel for FakeKernel {
             state.objects.prog_mut(prog)?.bind(serial, id);
             Ok(())
         })
+    }
+
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd> {
+        self.file(Op::TokenCreate, |state| state.token(bpffs))
     }
 
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
@@ -433,7 +434,7 @@ impl Kernel for FakeKernel {
 
     fn next_id(&self, kind: ObjectKind, after: u32) -> Result<Option<u32>> {
         self.bpf(Op::NextId, |state| {
-            let of_kind = state.objects.iter().filter(|(_, object)| object.body.kind() == kind);
+            let of_kind = state.objects.iter().filter(|(_, object)| object.body.kind() == Some(kind));
             Ok(of_kind.map(|(_, object)| object.id).filter(|id| *id > after).min())
         })
     }
@@ -441,7 +442,7 @@ impl Kernel for FakeKernel {
     fn open_id(&self, kind: ObjectKind, id: u32) -> Result<OwnedFd> {
         self.bpf(Op::OpenId, |state| {
             let mut objects = state.objects.iter();
-            let found = objects.find(|(_, object)| object.id == id && object.body.kind() == kind);
+            let found = objects.find(|(_, object)| object.id == id && object.body.kind() == Some(kind));
             state.objects.open(found.ok_or(Errno::NOENT)?.0)
         })
     }
@@ -449,7 +450,7 @@ impl Kernel for FakeKernel {
     fn pin(&self, object: BorrowedFd<'_>, path: &Path) -> Result<()> {
         self.bpf(Op::Pin, |state| {
             let (serial, object) = state.objects.find(object)?;
-            if object.body.kind() == ObjectKind::Btf {
+            if matches!(object.body.kind(), None | Some(ObjectKind::Btf)) {
                 return Err(Errno::INVAL);
             }
             state.tree.pin(serial, path)
@@ -461,7 +462,9 @@ impl Kernel for FakeKernel {
     }
 
     fn fd_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>> {
-        self.file(Op::FdKind, |state| Ok(state.objects.find(fd).ok().map(|(_, object)| object.body.kind())))
+        self.file(Op::FdKind, |state| {
+            Ok(state.objects.find(fd).ok().and_then(|(_, object)| object.body.kind()))
+        })
     }
 
     fn duplicate(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd> {

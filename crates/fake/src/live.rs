@@ -13,6 +13,8 @@ pub struct Live {
     pub programs: Vec<String>,
     /// How many BTF objects there are.
     pub btfs: usize,
+    /// How many BPF tokens.
+    pub tokens: usize,
     /// Pins.
     pub pins: Vec<PathBuf>,
     /// Directories made by `mkdir`.
@@ -39,6 +41,7 @@ impl Live {
                 Body::Map(map) => live.maps.push(map.info.name.clone()),
                 Body::Prog(prog) => live.programs.push(prog.info.name.clone()),
                 Body::Btf(_) => live.btfs += 1,
+                Body::Token => live.tokens += 1,
             }
         }
         live

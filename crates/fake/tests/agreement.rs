@@ -69,7 +69,7 @@ fn map_btf() {
             &[5, 8 << 24, 1],
         ];
         let blob = btf(&types.concat(), b"\0int\0ll\0x\0.data\0");
-        let fd = kernel.btf_load(BtfLoad { data: &blob, log: None }).expect("btf");
+        let fd = kernel.btf_load(BtfLoad { data: &blob, ..BtfLoad::default() }).expect("btf");
         let inner = map(kernel, "inner");
         let mut out = Vec::new();
         for map_type in 1..=33 {
@@ -252,7 +252,7 @@ fn btf_rules() {
         let mut out = Vec::new();
         let mut ask = |what: &str, types: &[u32]| {
             let blob = btf(types, strings);
-            out.push(note(what, kernel.btf_load(BtfLoad { data: &blob, log: None })));
+            out.push(note(what, kernel.btf_load(BtfLoad { data: &blob, ..BtfLoad::default() })));
         };
         ask("int", &INT);
         ask("nothing", &[]);
@@ -284,7 +284,7 @@ fn btf_rules() {
             bad[at] = value;
             headers.push(note(
                 format!("header[{at}] = {value}"),
-                kernel.btf_load(BtfLoad { data: &bad, log: None }),
+                kernel.btf_load(BtfLoad { data: &bad, ..BtfLoad::default() }),
             ));
         }
         out.extend(headers);
@@ -340,7 +340,9 @@ fn programs() {
 fn func_info() {
     agree("func_info", |kernel| {
         let types = [&INT[..], &[0, 13 << 24, 1], &[5, 12 << 24, 2]].concat();
-        let fd = kernel.btf_load(BtfLoad { data: &btf(&types, b"\0int\0f\0"), log: None }).expect("btf");
+        let fd = kernel
+            .btf_load(BtfLoad { data: &btf(&types, b"\0int\0f\0"), ..BtfLoad::default() })
+            .expect("btf");
         let insns = [&insn(0x85, 0x10, 1)[..], &insn(0x95, 0, 0), &returns_0()].concat();
         let try_with = |what: &str, btf: bool, words: &[u32]| {
             let func_info: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -444,7 +446,7 @@ fn files() {
 
 fn file_script(kernel: &dyn Kernel, root: &Path) -> Answers {
     let map = map(kernel, "map");
-    let btf = kernel.btf_load(BtfLoad { data: &btf(&INT, b"\0int\0"), log: None }).expect("btf");
+    let btf = kernel.btf_load(BtfLoad { data: &btf(&INT, b"\0int\0"), ..BtfLoad::default() }).expect("btf");
     let at = |name: &str| root.join(name);
     let mut out = Vec::new();
     let mut ask = |what: &str, result: onebpf_sys::Result<String>| out.push((what.to_owned(), errno(result)));

@@ -52,7 +52,7 @@ fn pins() {
 fn programs_hold_their_maps_and_btf() {
     let fake = FakeKernel::new();
     let blob = btf(&INT, b"\0int\0");
-    let types = fake.btf_load(BtfLoad { data: &blob, log: None }).expect("btf");
+    let types = fake.btf_load(BtfLoad { data: &blob, ..BtfLoad::default() }).expect("btf");
     let typed = Some(MapBtf { fd: types.as_fd(), key_type: 1, value_type: 1 });
     let data = fake.map_create(&MapCreate { btf: typed, name: "data", ..attr(ARRAY, 4, 4, 1) }).expect("map");
     let prog = load(&fake, "prog", &uses(data.as_raw_fd())).expect("prog");

@@ -108,17 +108,17 @@ fn hostile_btf_is_refused_not_panicked_at() {
     let fake = FakeKernel::new();
     let good = btf(&INT, b"\0int\0");
     for cut in 0..good.len() {
-        assert!(fake.btf_load(BtfLoad { data: &good[..cut], log: None }).is_err(), "{cut} bytes");
+        assert!(fake.btf_load(BtfLoad { data: &good[..cut], ..BtfLoad::default() }).is_err(), "{cut} bytes");
     }
     for at in 0..good.len() {
         for bit in 0..8 {
             let mut bad = good.clone();
             bad[at] ^= 1 << bit;
-            let _ = fake.btf_load(BtfLoad { data: &bad, log: None });
+            let _ = fake.btf_load(BtfLoad { data: &bad, ..BtfLoad::default() });
         }
     }
     // An array of itself, and a typedef to itself.
     let circles = btf(&[0, 3 << 24, 0, 1, 1, 4, 1, 8 << 24, 2], b"\0t\0");
-    let _ = fake.btf_load(BtfLoad { data: &circles, log: None });
+    let _ = fake.btf_load(BtfLoad { data: &circles, ..BtfLoad::default() });
     assert!(fake.live().is_empty());
 }

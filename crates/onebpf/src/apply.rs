@@ -105,7 +105,12 @@ impl<'a> Run<'a> {
                 let _ = self.kernel.lift_memlock();
                 Ok(())
             }
-            Step::LoadBtf { out, data, optional } => self.load_btf(*out, data, *optional),
+            Step::CreateToken { out, bpffs } => {
+                let fd = self.kernel.token_create(bpffs).map_err(|e| refused::token(bpffs, e))?;
+                self.fds.insert(out.number(), fd);
+                Ok(())
+            }
+            Step::LoadBtf { out, data, optional, token } => self.load_btf(*out, data, *optional, *token),
             Step::OpenBtf { out, name, id } => {
                 let fd = self.kernel.open_id(ObjectKind::Btf, *id).map_err(|e| refused::module(name, e))?;
                 self.fds.insert(out.number(), fd);
@@ -158,13 +163,20 @@ impl<'a> Run<'a> {
         self.plan.assumed.is_empty()
     }
 
-    fn load_btf(&mut self, out: Slot<object::Btf>, data: &[u8], optional: bool) -> Result<()> {
-        if let Ok(fd) = self.kernel.btf_load(BtfLoad { data, log: None }) {
+    fn load_btf(
+        &mut self,
+        out: Slot<object::Btf>,
+        data: &[u8],
+        optional: bool,
+        token: Option<Slot<object::Token>>,
+    ) -> Result<()> {
+        let token = token.map(|slot| self.fd(slot)).transpose()?;
+        if let Ok(fd) = self.kernel.btf_load(BtfLoad { data, token, log: None }) {
             self.fds.insert(out.number(), fd);
             return Ok(());
         }
         // Again, this time asking why.
-        let (result, log) = with_log(|log| self.kernel.btf_load(BtfLoad { data, log }), 1);
+        let (result, log) = with_log(|log| self.kernel.btf_load(BtfLoad { data, token, log }), 1);
         match result {
             Ok(fd) => {
                 self.fds.insert(out.number(), fd);
@@ -215,6 +227,7 @@ impl<'a> Run<'a> {
             Some(MapBtf { fd, key_type: btf.key, value_type: btf.value })
         });
         let inner = map.inner.map(|slot| self.fd(slot)).transpose()?;
+        let token = map.token.map(|slot| self.fd(slot)).transpose()?;
         Ok(self.kernel.map_create(&MapCreate {
             map_type: map.map_type,
             key_size: map.key_size,
@@ -227,6 +240,7 @@ impl<'a> Run<'a> {
             btf,
             extra: map.extra,
             ifindex: map.device.unwrap_or_default(),
+            token,
         }))
     }
 
@@ -265,8 +279,9 @@ impl<'a> Run<'a> {
                 let attach_btf = program.attach.as_ref().and_then(|attach| attach.module);
                 let attach_btf = attach_btf.map(|slot| self.fd(slot)).transpose()?;
                 let modules = program.modules.iter().map(|slot| self.fd(*slot)).collect::<Result<_>>()?;
+                let token = program.token.map(|slot| self.fd(slot)).transpose()?;
                 let (insns, btf) = (self.insns(program)?, btf(program));
-                Ok(program::Task { program, insns, btf, attach_btf, modules })
+                Ok(program::Task { program, insns, btf, attach_btf, modules, token })
             })
             .collect::<Result<_>>()?;
         let loaded = program::load_all(&**self.kernel, self.plan, &tasks, jobs)?;

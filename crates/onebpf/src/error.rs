@@ -46,6 +46,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0416", "interrupted load can be neither finished nor undone"),
     ("E0417", "there is nothing to go back to"),
     ("E0418", "another load has the lock"),
+    ("E0419", "BPF token was not made"),
 ];
 
 /// Every code that a warning of a plan can have, with its title.
@@ -97,6 +98,7 @@ pub(crate) enum Code {
     Interrupted,
     Rollback,
     Locked,
+    Token,
 }
 
 /// Why an object was not read, planned or loaded. Its kind is private; [`Error::report`] tells all.
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(Error::new(Code::NoProgram, "").code(), "E0301");
         assert_eq!(Error::new(Code::BtfLoad, "").code(), "E0401");
         assert_eq!(Error::new(Code::Plan, "").code(), "E0412");
-        assert_eq!(Error::new(Code::Locked, "").code(), CODES[CODES.len() - 1].0);
+        assert_eq!(Error::new(Code::Token, "").code(), CODES[CODES.len() - 1].0);
         assert!(CODES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 }

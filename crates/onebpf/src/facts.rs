@@ -4,9 +4,14 @@ use crate::error::{Code, Error, Result};
 use crate::kconfig::KernelConfig;
 use crate::kernel_types::{KernelName, KernelTypes, Named};
 use crate::layout::TypeLayout;
+use crate::options::Token;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+/// Where a BPF filesystem is mounted on every host that has one.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
 
 /// A host, as far as a plan depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -24,6 +29,9 @@ pub struct Facts {
     /// The types of the kernel that runs, for what the object names of it; `None`: it names nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<KernelTypes>,
+    /// Whether a BPF token can be had at [`DEFAULT_BPFFS`]; `None`: nobody tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<bool>,
     /// What is at the paths that a load would pin to or reuse.
     #[serde(default)]
     pub pins: BTreeMap<PathBuf, Pinned>,
@@ -140,10 +148,34 @@ impl Facts {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// Tries to make a BPF token at [`DEFAULT_BPFFS`], as libbpf does, and remembers whether that worked.
+    pub fn try_token(&mut self, kernel: &dyn Kernel) {
+        self.token = Some(kernel.token_create(Path::new(DEFAULT_BPFFS)).is_ok());
+    }
+
+    /// The BPF filesystem that a load with this option takes its token from, as far as is known.
+    pub(crate) fn token_at<'a>(&self, option: &'a Token) -> Option<&'a Path> {
+        match option {
+            Token::From(path) => Some(path),
+            Token::IfNeeded => self.token.unwrap_or_default().then(|| Path::new(DEFAULT_BPFFS)),
+            Token::Never => None,
+        }
+    }
+
     /// Asks `kernel` for `wanted` and remembers the answers, also the inconclusive ones.
     pub fn probe(&mut self, kernel: &dyn Kernel, wanted: &BTreeSet<Feature>) {
+        self.probe_with(kernel, None, wanted);
+    }
+
+    /// [`probe`](Self::probe) by the right of a BPF token.
+    pub fn probe_with(
+        &mut self,
+        kernel: &dyn Kernel,
+        token: Option<BorrowedFd<'_>>,
+        wanted: &BTreeSet<Feature>,
+    ) {
         for &feature in wanted {
-            let answer = onebpf_sys::probe(kernel, feature);
+            let answer = onebpf_sys::probe_with(kernel, token, feature);
             self.features.0.insert(feature, answer);
         }
     }

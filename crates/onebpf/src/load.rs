@@ -3,8 +3,10 @@
 use crate::apply::apply_with;
 use crate::error::{Code, Error, Result, Retry};
 use crate::transaction::{State, settle_before};
-use crate::{Loaded, Options, ParseOptions, Spec, apply, observe, parse, plan};
-use onebpf_sys::{Kernel, Linux};
+use crate::{Facts, Loaded, Options, ParseOptions, Spec, Token, apply, observe, parse, plan};
+use onebpf_sys::{Errno, Feature, Kernel, Linux};
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,13 +104,23 @@ pub fn load_spec_timed(
         Err(error) if !first.assumed.is_empty() => error,
         result => return result,
     };
-    timed(observing, || facts.probe(&**kernel, &first.assumed));
+    timed(observing, || ask(&mut facts, &**kernel, &options.token, &first.assumed, &error));
     let second = timed(planning, || plan::plan(spec, options, &facts));
     let second = second.map_err(|lacking| lacking.note(error.to_string()))?;
     if second.steps == first.steps && error.how_to_retry() != Retry::WithFallbacks {
         return Err(error);
     }
     timed(applying, || apply_with(&second, kernel, options.jobs, lock.is_some()))
+}
+
+/// What the plan relied on, asked of the kernel: the features, and before that the right to anything at all.
+fn ask(facts: &mut Facts, kernel: &dyn Kernel, token: &Token, assumed: &BTreeSet<Feature>, error: &Error) {
+    let for_want_of_right = matches!(error.errno(), Some(Errno::PERM | Errno::ACCES));
+    if *token == Token::IfNeeded && for_want_of_right {
+        facts.try_token(kernel);
+    }
+    let token = facts.token_at(token).and_then(|bpffs| kernel.token_create(bpffs).ok());
+    facts.probe_with(kernel, token.as_ref().map(AsFd::as_fd), assumed);
 }
 
 fn timed<T>(total: &mut Duration, run: impl FnOnce() -> T) -> T {

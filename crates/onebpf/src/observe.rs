@@ -1,7 +1,7 @@
 //! Looking at a host: the only part of planning that asks anybody.
 
 use crate::error::{Code, Error, Result};
-use crate::facts::{Dir, Facts, Pinned, PinnedMap};
+use crate::facts::{DEFAULT_BPFFS, Dir, Facts, Pinned, PinnedMap};
 use crate::iproute2;
 use crate::kconfig::KernelConfig;
 use crate::kernel_types::KernelTypes;
@@ -9,7 +9,7 @@ use crate::layout::TypeLayout;
 use crate::{Options, Spec, plan};
 use onebpf_btf::{Btf, TypeId};
 use onebpf_object::MapType;
-use onebpf_sys::{Errno, Host, Kernel, MapInfo, ObjectKind};
+use onebpf_sys::{Errno, Feature, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -89,9 +89,13 @@ fn kernel_types(kernel: &dyn Kernel, spec: &Spec, options: &Options, facts: &mut
 /// # Errors
 /// E0408 if the host cannot be read.
 pub fn observe_host(kernel: &dyn Kernel) -> Result<Facts> {
-    let features = onebpf_sys::probe_all(kernel);
+    let token = kernel.token_create(Path::new(DEFAULT_BPFFS)).ok();
+    let wanted = Feature::all().collect();
     let kernel_btf = Some(kernel_btf(kernel)?.is_some());
-    Ok(Facts { host: host(kernel)?, features, kernel_btf, ..Facts::default() })
+    let mut facts =
+        Facts { host: host(kernel)?, kernel_btf, token: Some(token.is_some()), ..Facts::default() };
+    facts.probe_with(kernel, token.as_ref().map(AsFd::as_fd), &wanted);
+    Ok(facts)
 }
 
 fn host(kernel: &dyn Kernel) -> Result<Host> {

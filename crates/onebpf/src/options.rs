@@ -34,8 +34,24 @@ pub struct Options {
     pub log_level: u32,
     /// How many programs to load at once; 0: one for each CPU.
     pub jobs: usize,
+    /// By whose right things are made, if not by this process's own.
+    pub token: Token,
     /// Number of the network device for whose hardware everything is loaded: such programs run there and nowhere else.
     pub device: Option<u32>,
+}
+
+/// Where a BPF token comes from: the right to make maps, BTF and programs that somebody has delegated to this process's
+/// user namespace with a BPF filesystem (mount options `delegate_cmds` and its siblings). Since Linux 6.9.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Token {
+    /// From /sys/fs/bpf, if the kernel refuses something for want of privilege and a token can be had there. libbpf asks
+    /// before every load.
+    #[default]
+    IfNeeded,
+    /// From nowhere.
+    Never,
+    /// From the BPF filesystem at this path, or the load fails.
+    From(PathBuf),
 }
 
 /// A program type given by hand.

@@ -117,7 +117,7 @@ const PLANNING: [Case; 18] = [
 
 const STATE: &str = "/run/onebpf";
 
-const APPLYING: [Case; 18] = [
+const APPLYING: [Case; 19] = [
     ("E0401", || {
         let kernel = fake();
         let spec = spec("data_bss_only");
@@ -209,6 +209,10 @@ const APPLYING: [Case; 18] = [
         let _lock = kernel.lock_file(&Path::new(STATE).join("lock")).unwrap();
         let options = Options { lock_wait: Some(Duration::from_millis(20)), ..options() };
         load_spec(&kernel, &spec("btf_pinned"), &options).unwrap_err()
+    }),
+    ("E0419", || {
+        let token = onebpf::Token::From("/sys/fs/bpf".into());
+        load_spec(&fake(), &spec("btf_pinned"), &Options { token, ..options() }).unwrap_err()
     }),
 ];
 

@@ -67,6 +67,7 @@ forward! {
     BtfLoad: btf_load(attr: BtfLoad<'_, '_>) -> OwnedFd;
     ProgLoad: prog_load(attr: ProgLoad<'_, '_>) -> OwnedFd;
     ProgBindMap: prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> ();
+    TokenCreate: token_create(bpffs: &Path) -> OwnedFd;
     ProgRun: prog_run(prog: BorrowedFd<'_>, run: ProgRun<'_>) -> ProgRunResult;
     MapInfo: map_info(map: BorrowedFd<'_>) -> MapInfo;
     ProgInfo: prog_info(prog: BorrowedFd<'_>) -> ProgInfo;

@@ -88,6 +88,10 @@ pub trait Kernel: Send + Sync {
     fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd>;
     /// Makes a program hold a map that its code does not name, so that tools find it by the program. Since Linux 5.10.
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()>;
+    /// Makes a BPF token: the right to make maps, BTF and programs that whoever mounted the BPF filesystem at `bpffs`
+    /// has delegated to its user namespace. ENOENT: none, or nothing is mounted there. EOPNOTSUPP: this process is in the first user
+    /// namespace, where tokens mean nothing. Since Linux 6.9.
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd>;
     /// Runs a program on given data. Since Linux 4.12.
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult>;
 

@@ -32,7 +32,7 @@ mod types;
 mod uapi;
 
 pub use error::{Errno, Error, Op, Result};
-pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, probe_all};
+pub use features::{Feature, FeatureSet, NotARelease, Release, Support, probe, probe_all, probe_with};
 pub use hook::Hook;
 pub use kernel::Kernel;
 pub use linux::{Linux, enter_netns};

@@ -54,6 +54,8 @@ pub struct MapCreate<'a> {
     pub extra: u64,
     /// The network device whose hardware is to hold it; 0: none. Since Linux 4.16.
     pub ifindex: u32,
+    /// By whose right, if not by this process's own. Since Linux 6.9.
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 /// Where a walk through a map in batches stands; at first, at the start.
@@ -95,10 +97,12 @@ pub struct Log<'b> {
 }
 
 /// `BPF_BTF_LOAD`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BtfLoad<'a, 'b> {
     /// The whole blob.
     pub data: &'a [u8],
+    /// By whose right, if not by this process's own. Since Linux 6.9.
+    pub token: Option<BorrowedFd<'a>>,
     /// The kernel's complaints.
     pub log: Option<Log<'b>>,
 }
@@ -135,6 +139,8 @@ pub struct ProgLoad<'a, 'b> {
     pub fd_array: &'a [i32],
     /// The network device whose hardware is to run it; 0: none. Since Linux 4.15.
     pub ifindex: u32,
+    /// By whose right, if not by this process's own. Since Linux 6.9.
+    pub token: Option<BorrowedFd<'a>>,
     /// The verifier's log.
     pub log: Option<Log<'b>>,
 }

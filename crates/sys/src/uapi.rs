@@ -32,12 +32,24 @@ pub mod cmd {
     pub const MAP_UPDATE_BATCH: u32 = 26;
     pub const MAP_DELETE_BATCH: u32 = 27;
     pub const PROG_BIND_MAP: u32 = 35;
+    pub const TOKEN_CREATE: u32 = 36;
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     pub const LINK_GET_NEXT_ID: u32 = 31;
 }
 
 /// Map creation flag: `numa_node` is meant. Linux 4.14.
 pub const BPF_F_NUMA_NODE: u32 = 1 << 2;
+
+/// Flag of maps, BTF and programs: the field for a token's fd is meant. Linux 6.9.
+pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
+
+/// `BPF_TOKEN_CREATE`.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TokenCreateAttr {
+    pub flags: u32,
+    pub bpffs_fd: u32,
+}
 
 /// `BPF_MAP_CREATE`.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -57,6 +69,8 @@ pub struct MapCreateAttr {
     pub btf_value_type_id: u32,
     pub btf_vmlinux_value_type_id: u32,
     pub map_extra: u64,
+    pub value_type_btf_obj_fd: u32,
+    pub map_token_fd: u32,
 }
 
 /// `BPF_MAP_*_ELEM`, `BPF_MAP_GET_NEXT_KEY` (the next key is `value`), `BPF_MAP_FREEZE`.
@@ -112,6 +126,11 @@ pub struct ProgLoadAttr {
     pub attach_fd: u32,
     pub core_relo_cnt: u32,
     pub fd_array: u64,
+    pub core_relos: u64,
+    pub core_relo_rec_size: u32,
+    pub log_true_size: u32,
+    pub prog_token_fd: u32,
+    pub fd_array_cnt: u32,
 }
 
 /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
@@ -183,6 +202,8 @@ pub struct BtfLoadAttr {
     pub btf_log_size: u32,
     pub btf_log_level: u32,
     pub btf_log_true_size: u32,
+    pub btf_flags: u32,
+    pub btf_token_fd: u32,
 }
 
 /// `struct bpf_map_info`.

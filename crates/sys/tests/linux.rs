@@ -89,7 +89,7 @@ fn a_queue_has_no_keys() {
 #[test]
 fn info_and_freeze() {
     let Some(_) = privileged("info_and_freeze") else { return };
-    let btf = Linux.btf_load(BtfLoad { data: &btf_int(), log: None }).expect("btf");
+    let btf = Linux.btf_load(BtfLoad { data: &btf_int(), ..BtfLoad::default() }).expect("btf");
     let attr = MapCreate {
         map_type: ARRAY,
         key_size: 4,
@@ -128,7 +128,7 @@ fn bad_btf_is_explained() {
     let log = Log { level: 1, buffer: &mut buffer };
     let data = btf(&[1, 1 << 24, 4, 1 << 24 | 0x63], b"\0int\0");
     assert_eq!(
-        Linux.btf_load(BtfLoad { data: &data, log: Some(log) }).expect_err("99 bits").errno,
+        Linux.btf_load(BtfLoad { data: &data, log: Some(log), token: None }).expect_err("99 bits").errno,
         Errno::INVAL
     );
     let text = String::from_utf8_lossy(&buffer);
@@ -216,7 +216,7 @@ fn fds_know_their_kind() {
     let kind = |fd: &OwnedFd| Linux.fd_kind(fd.as_fd()).expect("kind");
     assert_eq!(kind(&map(ARRAY, 4, 4, 1)), Some(ObjectKind::Map));
     assert_eq!(kind(&load(&returns(0), None).expect("load")), Some(ObjectKind::Program));
-    let btf = Linux.btf_load(BtfLoad { data: &btf_int(), log: None }).expect("btf");
+    let btf = Linux.btf_load(BtfLoad { data: &btf_int(), ..BtfLoad::default() }).expect("btf");
     assert_eq!(kind(&btf), Some(ObjectKind::Btf));
     assert_eq!(kind(&Linux.duplicate(btf.as_fd()).expect("dup")), Some(ObjectKind::Btf));
     let file = std::fs::File::open("/proc/self/status").expect("open");

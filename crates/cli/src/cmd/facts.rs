@@ -41,6 +41,9 @@ fn print(facts: &Facts, out: &mut Out) -> Outcome {
     out.line(format_args!("  page size      {}", host.page_size))?;
     out.line(format_args!("  kernel BTF     {}", facts.kernel_btf.map_or("unknown", yes)))?;
     out.line(format_args!("  privileged     {}", yes(host.privileged)))?;
+    if facts.token == Some(true) {
+        out.line(format_args!("  BPF token      from {}", onebpf::DEFAULT_BPFFS))?;
+    }
     let mut table = Table::new(&["feature", "here", "since Linux"]);
     for feature in Feature::all() {
         let here = match facts.features.get(feature) {
@@ -52,7 +55,7 @@ fn print(facts: &Facts, out: &mut Out) -> Outcome {
     }
     out.heading("Features")?;
     out.table(&table)?;
-    if !host.privileged {
+    if !host.privileged && facts.token != Some(true) {
         out.say("note: most features can be asked for only by root (CAP_BPF)");
     }
     Ok(())

@@ -5,7 +5,7 @@ use super::prepare::{prepare, section};
 use super::source::{ObjectSource, Source};
 use super::{bpffs, export};
 use crate::exit::{Failure, Outcome};
-use crate::load_args::StateArgs;
+use crate::load_args::{StateArgs, token};
 use crate::out::Out;
 use crate::render;
 use onebpf::netlink::Attached;
@@ -106,6 +106,7 @@ fn options(object: &ObjectSource, device: Option<u32>) -> onebpf::Options {
         state: StateArgs::default().dir(),
         log_level: u32::from(object.verbose),
         device,
+        token: token(None),
         ..onebpf::Options::default()
     }
 }

@@ -286,7 +286,7 @@ impl Fit {
         match body {
             Body::Map(map) => Some(Self::Map(Template::of(&map.info, config))),
             Body::Prog(prog) => Some(Self::Prog(prog.info.prog_type)),
-            Body::Btf(_) => None,
+            Body::Btf(_) | Body::Token => None,
         }
     }
 }

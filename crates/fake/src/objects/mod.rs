@@ -25,14 +25,18 @@ pub(crate) enum Body {
     Map(Map),
     Prog(Prog),
     Btf(Btf),
+    /// A right to make the others.
+    Token,
 }
 
 impl Body {
-    pub(crate) fn kind(&self) -> ObjectKind {
+    /// `None`: it has no id and cannot be pinned.
+    pub(crate) fn kind(&self) -> Option<ObjectKind> {
         match self {
-            Self::Map(_) => ObjectKind::Map,
-            Self::Prog(_) => ObjectKind::Program,
-            Self::Btf(_) => ObjectKind::Btf,
+            Self::Map(_) => Some(ObjectKind::Map),
+            Self::Prog(_) => Some(ObjectKind::Program),
+            Self::Btf(_) => Some(ObjectKind::Btf),
+            Self::Token => None,
         }
     }
 
@@ -41,7 +45,7 @@ impl Body {
         match self {
             Self::Map(map) => map.charge,
             Self::Prog(prog) => prog.charge,
-            Self::Btf(_) => 0,
+            Self::Btf(_) | Self::Token => 0,
         }
     }
 
@@ -49,7 +53,7 @@ impl Body {
         match self {
             Self::Map(map) => map.references(),
             Self::Prog(prog) => prog.maps.iter().chain(&prog.btf).copied().collect(),
-            Self::Btf(_) => Vec::new(),
+            Self::Btf(_) | Self::Token => Vec::new(),
         }
     }
 }
@@ -59,7 +63,7 @@ pub(crate) struct Objects {
     live: BTreeMap<Serial, Object>,
     by_identity: HashMap<Identity, Serial>,
     last_serial: Serial,
-    last_id: HashMap<ObjectKind, u32>,
+    last_id: HashMap<Option<ObjectKind>, u32>,
 }
 
 impl Objects {
@@ -123,6 +127,14 @@ impl Objects {
         let (serial, _) = self.find(fd)?;
         match self.live.get_mut(&serial) {
             Some(Object { body: Body::Prog(prog), .. }) => Ok(prog),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    /// EINVAL for an fd of something else (`bpf_token_get_from_fd`).
+    pub(crate) fn token(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        match self.find(fd)? {
+            (_, Object { body: Body::Token, .. }) => Ok(()),
             _ => Err(Errno::INVAL),
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Task<'a> {
     pub(super) attach_btf: Option<BorrowedFd<'a>>,
     /// BTF of the modules that it calls.
     pub(super) modules: Vec<BorrowedFd<'a>>,
+    /// By whose right.
+    pub(super) token: Option<BorrowedFd<'a>>,
 }
 
 /// Loads all, or reports the first error in program order.
@@ -125,6 +127,7 @@ fn submit(kernel: &dyn Kernel, task: &Task<'_>, mut log: Option<Log<'_>>) -> one
             attach_btf: task.attach_btf,
             fd_array: &fd_array,
             ifindex: program.device.unwrap_or_default(),
+            token: task.token,
             log: log.as_mut().map(|log| Log { level: log.level, buffer: log.buffer }),
         });
         match result {

@@ -19,6 +19,21 @@ pub(super) fn btf(error: onebpf_sys::Error, log: String, host: &Host) -> Error {
     new
 }
 
+/// A token that was asked for, or that could be had a moment ago.
+pub(super) fn token(bpffs: &Path, error: onebpf_sys::Error) -> Error {
+    let why = match error.errno {
+        Errno::NOENT => "no BPF filesystem with delegated rights is mounted there",
+        Errno::OPNOTSUPP => {
+            "this process is in the first user namespace, where tokens mean nothing: leave `--token` out"
+        }
+        Errno::PERM => {
+            "the token must be made by root of the user namespace that the BPF filesystem belongs to"
+        }
+        _ => "it needs Linux 6.9, and the root of a BPF filesystem",
+    };
+    Error::refused(Code::Token, format_args!("no BPF token from {}", bpffs.display()), error).hint(why)
+}
+
 /// The module went since the host was observed, or its BTF may not be opened.
 pub(super) fn module(name: &str, error: onebpf_sys::Error) -> Error {
     let error = Error::refused(Code::Observe, format_args!("the BTF of module `{name}`"), error);

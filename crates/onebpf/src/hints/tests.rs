@@ -19,6 +19,7 @@ fn map(kind: &str) -> CreateMap {
         extra: 0,
         numa_node: None,
         device: None,
+        token: None,
         btf: None,
         inner: None,
         globals: None,
@@ -50,6 +51,7 @@ fn program() -> LoadProgram {
         attach: None,
         modules: Vec::new(),
         device: None,
+        token: None,
         log_level: 0,
         place: onebpf_object::Place::default(),
     }

@@ -34,7 +34,8 @@ pub(super) fn steps(draft: &mut Draft<'_>, programs: &mut [Chosen<'_>]) -> Resul
     let fitted = downgrade(&fixed, &features)?;
     let out = draft.slot();
     draft.btf = Some(out);
-    draft.push(Step::LoadBtf { out, data: Arc::from(fitted.bytes()), optional: true });
+    let (data, token) = (Arc::from(fitted.bytes()), draft.token);
+    draft.push(Step::LoadBtf { out, data, optional: true, token });
     Ok(())
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Draft<'a> {
     pub(super) facts: &'a Facts,
     pub(super) plan: Plan,
     pub(super) btf: Option<Slot<object::Btf>>,
+    /// By whose right all is made.
+    pub(super) token: Option<Slot<object::Token>>,
     /// By map name.
     pub(super) maps: BTreeMap<String, MapSlot>,
     /// By program name.
@@ -51,6 +53,7 @@ impl<'a> Draft<'a> {
             facts,
             plan,
             btf: None,
+            token: None,
             maps: BTreeMap::new(),
             programs: BTreeMap::new(),
             // Of several maps with one id, iproute2 takes the first.
@@ -116,6 +119,15 @@ impl<'a> Draft<'a> {
     pub(super) fn kernel_name(&mut self, name: &str) -> String {
         let takes = self.has_or(Feature::ObjectName, || "maps and programs have no names".to_owned());
         if takes { super::maps::object_name(name) } else { String::new() }
+    }
+
+    /// The first step of a load that needs a token.
+    pub(super) fn take_token(&mut self) {
+        if let Some(bpffs) = self.facts.token_at(&self.options.token) {
+            let out = self.slot();
+            self.token = Some(out);
+            self.push(Step::CreateToken { out, bpffs: bpffs.to_owned() });
+        }
     }
 
     /// Before 5.11 the kernel charges BPF memory to RLIMIT_MEMLOCK, 64 KiB by default then. A probe that found out

@@ -217,6 +217,7 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> 
         // iproute2: events are read on the host.
         device: draft.options.device.filter(|_| map.kind != MapType::PERF_EVENT_ARRAY),
         btf,
+        token: draft.token,
         inner: None,
         globals: super::arena::globals(draft.facts, map),
         template: false,

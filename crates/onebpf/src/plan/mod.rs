@@ -95,6 +95,7 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     core::relocate(spec, facts, &mut programs)?;
     let needed = maps::needed(spec, options, &programs)?;
     let mut draft = Draft::new(spec, options, facts);
+    draft.take_token();
     externs::resolve(&mut draft, &programs, &needed)?;
     draft.memlock();
     btf::steps(&mut draft, &mut programs)?;

@@ -148,6 +148,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
         attach,
         modules: Vec::new(),
         device: draft.options.device,
+        token: draft.token,
         log_level: draft.options.log_level,
         place,
     })

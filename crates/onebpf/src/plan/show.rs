@@ -91,6 +91,9 @@ fn row(step: &Step) -> Row {
     let none = String::new;
     let (verb, name, detail, out) = match step {
         Step::LiftMemlock => ("lift limit", "RLIMIT_MEMLOCK".to_owned(), none(), None),
+        Step::CreateToken { out, bpffs } => {
+            ("make token", none(), format!("from {}", bpffs.display()), Some(out.number()))
+        }
         Step::LoadBtf { out, data, .. } => ("load BTF", none(), bytes(data.len()), Some(out.number())),
         Step::OpenBtf { out, name, id } => {
             ("open BTF", name.clone(), format!("module's BTF [{id}]"), Some(out.number()))

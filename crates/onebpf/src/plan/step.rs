@@ -28,6 +28,9 @@ pub mod object {
     /// Loaded BTF.
     #[derive(Debug)]
     pub enum Btf {}
+    /// A BPF token.
+    #[derive(Debug)]
+    pub enum Token {}
 }
 
 /// A slot of any kind that can be pinned or put into a map.
@@ -46,6 +49,13 @@ pub enum Object {
 pub enum Step {
     /// Lift RLIMIT_MEMLOCK, for kernels that charge BPF memory to it (before 5.11). What is not allowed is left.
     LiftMemlock,
+    /// Make a BPF token: the right to make maps, BTF and programs.
+    CreateToken {
+        /// Filled by this step.
+        out: Slot<object::Token>,
+        /// The BPF filesystem that delegates it.
+        bpffs: PathBuf,
+    },
     /// Load the object's BTF, fixed up and fitted to the kernel.
     LoadBtf {
         /// Filled by this step; stays empty if the kernel refuses and `optional`.
@@ -55,6 +65,9 @@ pub enum Step {
         data: Arc<[u8]>,
         /// Go on without BTF when the kernel refuses it, if the plan assumes nothing.
         optional: bool,
+        /// By whose right.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<Slot<object::Token>>,
     },
     /// Take the BTF of a module that is loaded now.
     OpenBtf {

@@ -3,8 +3,10 @@
 mod probes;
 
 use crate::Kernel;
+use probes::Asked;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
 /// Something that a kernel may lack and a plan can do without.
@@ -175,7 +177,12 @@ impl FeatureSet {
 /// [`Support::No`] only when the errno proves it (EINVAL, E2BIG); EPERM, ENOMEM and the like say nothing
 /// about the feature and give [`Support::Unknown`].
 pub fn probe(kernel: &dyn Kernel, feature: Feature) -> Support {
-    (feature.row().probe)(kernel)
+    probe_with(kernel, None, feature)
+}
+
+/// [`probe`] by the right of a BPF token.
+pub fn probe_with(kernel: &dyn Kernel, token: Option<BorrowedFd<'_>>, feature: Feature) -> Support {
+    (feature.row().probe)(&Asked { kernel, token })
 }
 
 /// Asks for every feature.
@@ -187,14 +194,14 @@ struct Row {
     feature: Feature,
     name: &'static str,
     since: Release,
-    probe: fn(&dyn Kernel) -> Support,
+    probe: fn(&Asked<'_>) -> Support,
 }
 
 const fn row(
     feature: Feature,
     name: &'static str,
     (major, minor): (u32, u32),
-    probe: fn(&dyn Kernel) -> Support,
+    probe: fn(&Asked<'_>) -> Support,
 ) -> Row {
     Row { feature, name, since: Release { major, minor }, probe }
 }

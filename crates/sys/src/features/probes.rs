@@ -6,7 +6,7 @@
 use crate::types::{BtfLoad, Log, MapCreate, ProgLoad};
 use crate::{Errno, Kernel, Result, Support};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 const ARRAY: u32 = 2;
@@ -16,6 +16,26 @@ const SOCKET_FILTER: u32 = 1;
 const KPROBE: u32 = 2;
 const TRACEPOINT: u32 = 5;
 const F_MMAPABLE: u32 = 1 << 10;
+
+/// Who is asked, and by whose right.
+pub(crate) struct Asked<'a> {
+    pub(crate) kernel: &'a dyn Kernel,
+    pub(crate) token: Option<BorrowedFd<'a>>,
+}
+
+impl Asked<'_> {
+    fn map_create(&self, attr: &MapCreate<'_>) -> Result<OwnedFd> {
+        self.kernel.map_create(&MapCreate { token: self.token, ..attr.clone() })
+    }
+
+    fn btf_load(&self, attr: BtfLoad<'_, '_>) -> Result<OwnedFd> {
+        self.kernel.btf_load(BtfLoad { token: self.token, ..attr })
+    }
+
+    fn prog_load(&self, attr: ProgLoad<'_, '_>) -> Result<OwnedFd> {
+        self.kernel.prog_load(ProgLoad { token: self.token, ..attr })
+    }
+}
 
 /// Attribute bytes that a kernel does not know are E2BIG, values and commands that it does not know
 /// EINVAL. Anything else (EPERM, ENOMEM, a seccomp filter's ENOSYS) is about this process, not the feature.
@@ -27,78 +47,80 @@ fn verdict<T>(outcome: &Result<T>) -> Support {
     }
 }
 
-pub(crate) fn object_name(kernel: &dyn Kernel) -> Support {
-    verdict(&kernel.prog_load(ProgLoad { name: "onebpf_probe", ..prog(&returns_0()) }))
+pub(crate) fn object_name(asked: &Asked<'_>) -> Support {
+    verdict(&asked.prog_load(ProgLoad { name: "onebpf_probe", ..prog(&returns_0()) }))
 }
 
 /// A kernel before 4.17 does not know the attribute; later ones take any value for a socket filter.
-pub(crate) fn expected_attach_type(kernel: &dyn Kernel) -> Support {
-    verdict(&kernel.prog_load(ProgLoad { expected_attach_type: 2, ..prog(&returns_0()) }))
+pub(crate) fn expected_attach_type(asked: &Asked<'_>) -> Support {
+    verdict(&asked.prog_load(ProgLoad { expected_attach_type: 2, ..prog(&returns_0()) }))
 }
 
 /// The helper `bpf_ktime_get_coarse_ns` came in the release that moved BPF memory to cgroups.
-pub(crate) fn memcg_account(kernel: &dyn Kernel) -> Support {
-    verdict(&kernel.prog_load(prog(&[insn(CALL, 0, 0, 160), insn(EXIT, 0, 0, 0)].concat())))
+pub(crate) fn memcg_account(asked: &Asked<'_>) -> Support {
+    verdict(&asked.prog_load(prog(&[insn(CALL, 0, 0, 160), insn(EXIT, 0, 0, 0)].concat())))
 }
 
-pub(crate) fn bpf2bpf(kernel: &dyn Kernel) -> Support {
+pub(crate) fn bpf2bpf(asked: &Asked<'_>) -> Support {
     let calls = [insn(CALL, PSEUDO_CALL << 4, 0, 1), insn(EXIT, 0, 0, 0)].concat();
-    verdict(&kernel.prog_load(prog(&[calls, returns_0()].concat())))
+    verdict(&asked.prog_load(prog(&[calls, returns_0()].concat())))
 }
 
 /// Takes the address of a static function; the verifier wants to know from BTF that it is static.
-pub(crate) fn callbacks(kernel: &dyn Kernel) -> Support {
-    let btf = match kernel.btf_load(BtfLoad { data: &func_btf(0), log: None }) {
+pub(crate) fn callbacks(asked: &Asked<'_>) -> Support {
+    let btf = match asked.btf_load(BtfLoad { data: &func_btf(0), ..BtfLoad::default() }) {
         Ok(btf) => btf,
         Err(e) => return verdict::<()>(&Err(e)),
     };
     let address = [insn(LD_IMM64, PSEUDO_FUNC << 4 | 1, 0, 3), insn(0, 0, 0, 0)].concat();
     let insns = [address, returns_0(), returns_0()].concat();
     let func_info: Vec<u8> = [0u32, 3, 4, 3].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    verdict(&kernel.prog_load(ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) }))
+    verdict(&asked.prog_load(ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) }))
 }
 
 /// Writes to byte 16 of an array's value through its address.
-pub(crate) fn global_data(kernel: &dyn Kernel) -> Support {
-    let Ok(map) = array(kernel, 32) else { return Support::Unknown };
+pub(crate) fn global_data(asked: &Asked<'_>) -> Support {
+    let Ok(map) = array(asked, 32) else { return Support::Unknown };
     let address = insn(LD_IMM64, PSEUDO_MAP_VALUE << 4 | 1, 0, map.as_raw_fd());
     let insns = [address, insn(0, 0, 0, 16), insn(ST_DW, 1, 0, 42)].concat();
-    verdict(&kernel.prog_load(prog(&[insns, returns_0()].concat())))
+    verdict(&asked.prog_load(prog(&[insns, returns_0()].concat())))
 }
 
-pub(crate) fn array_mmap(kernel: &dyn Kernel) -> Support {
+pub(crate) fn array_mmap(asked: &Asked<'_>) -> Support {
     let attr = MapCreate { flags: F_MMAPABLE, ..array_attr(4) };
-    verdict(&kernel.map_create(&attr))
+    verdict(&asked.map_create(&attr))
 }
 
-pub(crate) fn map_freeze(kernel: &dyn Kernel) -> Support {
-    let Ok(map) = array(kernel, 4) else { return Support::Unknown };
-    verdict(&kernel.map_freeze(map.as_fd()))
+pub(crate) fn map_freeze(asked: &Asked<'_>) -> Support {
+    let Ok(map) = array(asked, 4) else { return Support::Unknown };
+    verdict(&asked.kernel.map_freeze(map.as_fd()))
 }
 
-pub(crate) fn prog_bind_map(kernel: &dyn Kernel) -> Support {
-    let (Ok(map), Ok(prog)) = (array(kernel, 4), kernel.prog_load(prog(&returns_0()))) else {
+pub(crate) fn prog_bind_map(asked: &Asked<'_>) -> Support {
+    let (Ok(map), Ok(prog)) = (array(asked, 4), asked.prog_load(prog(&returns_0()))) else {
         return Support::Unknown;
     };
-    verdict(&kernel.prog_bind_map(prog.as_fd(), map.as_fd()))
+    verdict(&asked.kernel.prog_bind_map(prog.as_fd(), map.as_fd()))
 }
 
 /// Reads 8 bytes at 0 to the stack.
-pub(crate) fn probe_read_kernel(kernel: &dyn Kernel) -> Support {
+pub(crate) fn probe_read_kernel(asked: &Asked<'_>) -> Support {
     let stack = [insn(MOV_REG, 10 << 4 | 1, 0, 0), insn(ADD_IMM, 1, 0, -8)].concat();
     let call = [insn(MOV_IMM, 2, 0, 8), insn(MOV_IMM, 3, 0, 0), insn(CALL, 0, 0, PROBE_READ_KERNEL)].concat();
     let insns = [stack, call, insn(EXIT, 0, 0, 0).to_vec()].concat();
-    verdict(&kernel.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
+    verdict(&asked.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
 }
 
 /// A global function with the argument `void *ctx __arg_ctx` calls a helper that wants the context.
-pub(crate) fn arg_ctx_tag(kernel: &dyn Kernel) -> Support {
+pub(crate) fn arg_ctx_tag(asked: &Asked<'_>) -> Support {
     let pointer = [0, info(PTR, 0), 0];
     let proto = [0, info(FUNC_PROTO, 1), 1, 1, 2];
     let funcs = [1, info(FUNC, 1), 3, 3, info(FUNC, 1), 3];
     let tag = [5, info(DECL_TAG, 0), 5, 0];
     let types = [&int(0)[..], &pointer, &proto, &funcs, &tag].concat();
-    let btf = match kernel.btf_load(BtfLoad { data: &btf_blob(&types, b"\0a\0b\0arg:ctx\0"), log: None }) {
+    let btf = match asked
+        .btf_load(BtfLoad { data: &btf_blob(&types, b"\0a\0b\0arg:ctx\0"), ..BtfLoad::default() })
+    {
         Ok(btf) => btf,
         Err(e) => return verdict::<()>(&Err(e)),
     };
@@ -106,18 +128,18 @@ pub(crate) fn arg_ctx_tag(kernel: &dyn Kernel) -> Support {
     let insns = [main, [insn(CALL, 0, 0, GET_FUNC_IP), insn(EXIT, 0, 0, 0)].concat()].concat();
     let func_info = words(&[0, 4, 2, 5]);
     let attr = ProgLoad { btf: Some(btf.as_fd()), func_info: &func_info, ..prog(&insns) };
-    verdict(&kernel.prog_load(ProgLoad { prog_type: KPROBE, ..attr }))
+    verdict(&asked.prog_load(ProgLoad { prog_type: KPROBE, ..attr }))
 }
 
 /// The helper is for tracing programs.
-pub(crate) fn bpf_cookie(kernel: &dyn Kernel) -> Support {
+pub(crate) fn bpf_cookie(asked: &Asked<'_>) -> Support {
     let insns = [insn(CALL, 0, 0, 174), insn(EXIT, 0, 0, 0)].concat();
-    verdict(&kernel.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
+    verdict(&asked.prog_load(ProgLoad { prog_type: TRACEPOINT, ..prog(&insns) }))
 }
 
 /// Whether a kprobe can be placed on the wrapper of bpf(2) (libbpf `probe_kern_syscall_wrapper`): perf knows kprobes (since
 /// Linux 4.17, as the wrappers), and the symbol is there. A kernel without kprobes has no use for the answer.
-pub(crate) fn syscall_wrapper(kernel: &dyn Kernel) -> Support {
+pub(crate) fn syscall_wrapper(asked: &Asked<'_>) -> Support {
     let prefix = match std::env::consts::ARCH {
         "x86_64" => "x64",
         "x86" => "ia32",
@@ -127,11 +149,11 @@ pub(crate) fn syscall_wrapper(kernel: &dyn Kernel) -> Support {
         other => other,
     };
     let wanted = format!(" __{prefix}_sys_bpf");
-    if let Err(error) = kernel.read_file(Path::new("/sys/bus/event_source/devices/kprobe/type")) {
+    if let Err(error) = asked.kernel.read_file(Path::new("/sys/bus/event_source/devices/kprobe/type")) {
         return if error.errno == Errno::NOENT { Support::No } else { Support::Unknown };
     }
     let mut found = Support::No;
-    let read = kernel.read_lines(Path::new("/proc/kallsyms"), &mut |line| {
+    let read = asked.kernel.read_lines(Path::new("/proc/kallsyms"), &mut |line| {
         if line.ends_with(wanted.as_bytes()) {
             found = Support::Yes;
             return ControlFlow::Break(());
@@ -142,21 +164,21 @@ pub(crate) fn syscall_wrapper(kernel: &dyn Kernel) -> Support {
 }
 
 /// One page: kernels before 5.11 charge it to RLIMIT_MEMLOCK.
-pub(crate) fn ring_buffer(kernel: &dyn Kernel) -> Support {
-    let Ok(host) = kernel.host() else { return Support::Unknown };
+pub(crate) fn ring_buffer(asked: &Asked<'_>) -> Support {
+    let Ok(host) = asked.kernel.host() else { return Support::Unknown };
     let attr = MapCreate { map_type: RINGBUF, max_entries: host.page_size, ..MapCreate::default() };
-    verdict(&kernel.map_create(&attr))
+    verdict(&asked.map_create(&attr))
 }
 
 /// An offset that is outside the value, and therefore refused by all: only words tell whether for that reason, or because
 /// offsets have a limit ("direct value offset of 1073741824 is not allowed", gone in Linux 7.0).
-pub(crate) fn ld_imm64_full_range(kernel: &dyn Kernel) -> Support {
-    let Ok(map) = array(kernel, 4) else { return Support::Unknown };
+pub(crate) fn ld_imm64_full_range(asked: &Asked<'_>) -> Support {
+    let Ok(map) = array(asked, 4) else { return Support::Unknown };
     let address = insn(LD_IMM64, PSEUDO_MAP_VALUE << 4 | 1, 0, map.as_raw_fd());
     let insns = [address, insn(0, 0, 0, 1 << 30), insn(EXIT, 0, 0, 0)].concat();
     let mut buffer = vec![0; 4096];
     let log = Some(Log { level: 1, buffer: &mut buffer });
-    let refused = kernel.prog_load(ProgLoad { log, ..prog(&insns) });
+    let refused = asked.prog_load(ProgLoad { log, ..prog(&insns) });
     if !matches!(refused, Err(e) if e.errno == Errno::INVAL) {
         return Support::Unknown;
     }
@@ -165,63 +187,63 @@ pub(crate) fn ld_imm64_full_range(kernel: &dyn Kernel) -> Support {
 }
 
 /// The values are `struct bpf_insn_array_value`, of 16 bytes.
-pub(crate) fn insn_array(kernel: &dyn Kernel) -> Support {
-    verdict(&kernel.map_create(&MapCreate { map_type: INSN_ARRAY, ..array_attr(16) }))
+pub(crate) fn insn_array(asked: &Asked<'_>) -> Support {
+    verdict(&asked.map_create(&MapCreate { map_type: INSN_ARRAY, ..array_attr(16) }))
 }
 
-pub(crate) fn btf(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &btf_blob(&int(1), b"\0int\0"))
+pub(crate) fn btf(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &btf_blob(&int(1), b"\0int\0"))
 }
 
-pub(crate) fn btf_func(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &func_btf(0))
+pub(crate) fn btf_func(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &func_btf(0))
 }
 
-pub(crate) fn btf_global_func(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &func_btf(1))
+pub(crate) fn btf_global_func(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &func_btf(1))
 }
 
-pub(crate) fn btf_datasec(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &datasec_btf(b"\0x\0.data\0"))
+pub(crate) fn btf_datasec(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &datasec_btf(b"\0x\0.data\0"))
 }
 
-pub(crate) fn btf_qmark_datasec(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &datasec_btf(b"\0x\0?.data\0"))
+pub(crate) fn btf_qmark_datasec(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &datasec_btf(b"\0x\0?.data\0"))
 }
 
-pub(crate) fn btf_float(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &btf_blob(&[1, info(FLOAT, 0), 4], b"\0float\0"))
+pub(crate) fn btf_float(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &btf_blob(&[1, info(FLOAT, 0), 4], b"\0float\0"))
 }
 
-pub(crate) fn btf_decl_tag(kernel: &dyn Kernel) -> Support {
+pub(crate) fn btf_decl_tag(asked: &Asked<'_>) -> Support {
     let tag = [3, info(DECL_TAG, 0), 2, u32::MAX];
-    load_btf(kernel, &btf_blob(&[&int(0)[..], &var(1)[..], &tag[..]].concat(), b"\0x\0tag\0"))
+    load_btf(asked, &btf_blob(&[&int(0)[..], &var(1)[..], &tag[..]].concat(), b"\0x\0tag\0"))
 }
 
-pub(crate) fn btf_type_tag(kernel: &dyn Kernel) -> Support {
+pub(crate) fn btf_type_tag(asked: &Asked<'_>) -> Support {
     let tagged_pointer = [1, info(TYPE_TAG, 0), 1, 0, info(PTR, 0), 2];
-    load_btf(kernel, &btf_blob(&[&int(0)[..], &tagged_pointer[..]].concat(), b"\0tag\0"))
+    load_btf(asked, &btf_blob(&[&int(0)[..], &tagged_pointer[..]].concat(), b"\0tag\0"))
 }
 
-pub(crate) fn btf_enum64(kernel: &dyn Kernel) -> Support {
-    load_btf(kernel, &btf_blob(&[1, info(ENUM64, 0), 8], b"\0e\0"))
+pub(crate) fn btf_enum64(asked: &Asked<'_>) -> Support {
+    load_btf(asked, &btf_blob(&[1, info(ENUM64, 0), 8], b"\0e\0"))
 }
 
 /// A header of 32 bytes: the last two words place one entry per kind (bytes after `struct btf_type`, bytes
 /// per member, flags), here for kinds 0 and INT.
-pub(crate) fn btf_layout(kernel: &dyn Kernel) -> Support {
+pub(crate) fn btf_layout(asked: &Asked<'_>) -> Support {
     let (types, strings, layout) = (words(&int(1)), *b"\0int\0\0\0\0", [0, 0, 0, 0, 4, 0, 0, 0]);
     let (type_len, str_len) = (types.len() as u32, strings.len() as u32);
     let sections = [0, type_len, type_len, str_len, type_len + str_len, layout.len() as u32];
-    load_btf(kernel, &[&header(&sections)[..], &types[..], &strings[..], &layout[..]].concat())
+    load_btf(asked, &[&header(&sections)[..], &types[..], &strings[..], &layout[..]].concat())
 }
 
-fn load_btf(kernel: &dyn Kernel, data: &[u8]) -> Support {
-    verdict(&kernel.btf_load(BtfLoad { data, log: None }))
+fn load_btf(asked: &Asked<'_>, data: &[u8]) -> Support {
+    verdict(&asked.btf_load(BtfLoad { data, ..BtfLoad::default() }))
 }
 
-fn array(kernel: &dyn Kernel, value_size: u32) -> Result<OwnedFd> {
-    kernel.map_create(&array_attr(value_size))
+fn array(asked: &Asked<'_>, value_size: u32) -> Result<OwnedFd> {
+    asked.map_create(&array_attr(value_size))
 }
 
 fn array_attr(value_size: u32) -> MapCreate<'static> {

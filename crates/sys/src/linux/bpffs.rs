@@ -2,7 +2,8 @@
 
 use super::bpf::{address, bpf, bpf_fd};
 use crate::Errno;
-use crate::uapi::{PinAttr, cmd};
+use crate::uapi::{PinAttr, TokenCreateAttr, cmd};
+use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,6 +29,15 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd, Errno> {
     // SAFETY: `path` ends with a NUL and outlives the call, which only reads it; the command returns a new
     // fd.
     unsafe { bpf_fd(cmd::OBJ_GET, &mut attr) }
+}
+
+/// The kernel wants the root of the filesystem, opened as a directory.
+pub(super) fn token(bpffs: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(bpffs, flags, Mode::empty())?;
+    let mut attr = TokenCreateAttr { flags: 0, bpffs_fd: root.as_raw_fd() as u32 };
+    // SAFETY: the attributes hold no address; the command returns a new fd.
+    unsafe { bpf_fd(cmd::TOKEN_CREATE, &mut attr) }
 }
 
 pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>, Errno> {

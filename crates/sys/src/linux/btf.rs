@@ -1,19 +1,21 @@
 //! BTF: loading it, and the kernel's own.
 
 use super::bpf::{address, address_mut, bpf_fd};
-use crate::uapi::{BtfLoadAttr, cmd};
+use crate::uapi::{BPF_F_TOKEN_FD, BtfLoadAttr, cmd};
 use crate::{BtfLoad, Errno};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 pub(super) fn load(btf: BtfLoad<'_, '_>) -> Result<OwnedFd, Errno> {
     let mut attr = BtfLoadAttr {
         btf: address(btf.data),
         btf_size: u32::try_from(btf.data.len()).map_err(|_| Errno::TOOBIG)?,
+        btf_flags: btf.token.map_or(0, |_| BPF_F_TOKEN_FD),
+        btf_token_fd: btf.token.map_or(0, |fd| fd.as_raw_fd() as u32),
         ..BtfLoadAttr::default()
     };
     if let Some(log) = btf.log {

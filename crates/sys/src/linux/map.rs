@@ -2,7 +2,7 @@
 
 use super::bpf::{address, address_mut, bpf, bpf_fd};
 use super::{host, info, object_name};
-use crate::uapi::{BPF_F_NUMA_NODE, ElemAttr, MapCreateAttr, cmd};
+use crate::uapi::{BPF_F_NUMA_NODE, BPF_F_TOKEN_FD, ElemAttr, MapCreateAttr, cmd};
 use crate::{Errno, MapCreate};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -12,7 +12,9 @@ pub(super) fn create(map: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         key_size: map.key_size,
         value_size: map.value_size,
         max_entries: map.max_entries,
-        map_flags: map.flags | map.numa_node.map_or(0, |_| BPF_F_NUMA_NODE),
+        map_flags: map.flags
+            | map.numa_node.map_or(0, |_| BPF_F_NUMA_NODE)
+            | map.token.map_or(0, |_| BPF_F_TOKEN_FD),
         inner_map_fd: map.inner.map_or(0, raw),
         numa_node: map.numa_node.unwrap_or(0),
         map_name: object_name(map.name)?,
@@ -21,6 +23,7 @@ pub(super) fn create(map: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         btf_value_type_id: map.btf.map_or(0, |b| b.value_type),
         map_extra: map.extra,
         map_ifindex: map.ifindex,
+        map_token_fd: map.token.map_or(0, raw),
         ..MapCreateAttr::default()
     };
     // SAFETY: the attributes hold no address; the command returns a new fd.

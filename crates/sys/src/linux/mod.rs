@@ -100,6 +100,9 @@ impl Kernel for Linux {
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<()> {
         prog::bind_map(prog, map).op(Op::ProgBindMap)
     }
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd> {
+        bpffs::token(bpffs).op(Op::TokenCreate)
+    }
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         prog::run(prog, &run).op(Op::ProgRun)
     }

@@ -2,7 +2,7 @@
 
 use super::bpf::{address, address_mut, bpf, bpf_fd};
 use super::object_name;
-use crate::uapi::{BindMapAttr, ProgLoadAttr, TestRunAttr, cmd};
+use crate::uapi::{BPF_F_TOKEN_FD, BindMapAttr, ProgLoadAttr, TestRunAttr, cmd};
 use crate::{Errno, ProgLoad, ProgRun, ProgRunResult};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,7 @@ pub(super) fn load(prog: ProgLoad<'_, '_>) -> Result<OwnedFd, Errno> {
         insns: address(prog.insns),
         license: address(license.as_bytes_with_nul()),
         kern_version: prog.kernel_version,
-        prog_flags: prog.flags,
+        prog_flags: prog.flags | prog.token.map_or(0, |_| BPF_F_TOKEN_FD),
         prog_name: object_name(prog.name)?,
         prog_ifindex: prog.ifindex,
         expected_attach_type: prog.expected_attach_type,
@@ -35,6 +35,7 @@ pub(super) fn load(prog: ProgLoad<'_, '_>) -> Result<OwnedFd, Errno> {
         attach_btf_id: prog.attach_btf_id,
         attach_fd: prog.attach_btf.map_or(0, |fd| fd.as_raw_fd() as u32),
         fd_array: address(prog.fd_array),
+        prog_token_fd: prog.token.map_or(0, |fd| fd.as_raw_fd() as u32),
         ..ProgLoadAttr::default()
     };
     if let Some(log) = prog.log {

@@ -2,7 +2,7 @@
 
 use super::{
     BatchAttr, BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr,
-    RawBtfInfo, RawMapInfo, RawProgInfo, TestRunAttr, cmd,
+    RawBtfInfo, RawMapInfo, RawProgInfo, TestRunAttr, TokenCreateAttr, cmd,
 };
 use crate::{Kernel, Linux};
 use onebpf_btf::{Btf, Def, Kind, Members, TypeId};
@@ -25,12 +25,14 @@ fn attributes_lie_where_the_kernel_has_them() {
     let commands = commands(&btf);
     let ours = [
         layout!(MapCreateAttr: map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node,
-            map_name, map_ifindex, btf_fd, btf_key_type_id, btf_value_type_id, btf_vmlinux_value_type_id, map_extra),
+            map_name, map_ifindex, btf_fd, btf_key_type_id, btf_value_type_id, btf_vmlinux_value_type_id, map_extra,
+            value_type_btf_obj_fd, map_token_fd),
         layout!(ElemAttr: map_fd, key, value, flags; value is "next_key"),
         layout!(BatchAttr: in_batch, out_batch, keys, values, count, map_fd, elem_flags, flags),
         layout!(ProgLoadAttr: prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version,
             prog_flags, prog_name, prog_ifindex, expected_attach_type, prog_btf_fd, func_info_rec_size, func_info,
-            func_info_cnt, line_info_rec_size, line_info, line_info_cnt, attach_btf_id, core_relo_cnt, fd_array;
+            func_info_cnt, line_info_rec_size, line_info, line_info_cnt, attach_btf_id, core_relo_cnt, fd_array,
+            core_relos, core_relo_rec_size, log_true_size, prog_token_fd, fd_array_cnt;
             attach_fd is "attach_prog_fd"; attach_fd is "attach_btf_obj_fd"),
         layout!(PinAttr: pathname, bpf_fd, file_flags),
         layout!(TestRunAttr: prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration,
@@ -38,12 +40,18 @@ fn attributes_lie_where_the_kernel_has_them() {
         layout!(IdAttr: next_id, open_flags; id is "start_id"; id is "map_id"; id is "btf_id"),
         layout!(BindMapAttr: prog_fd, map_fd, flags),
         layout!(InfoAttr: bpf_fd, info_len, info),
-        layout!(BtfLoadAttr: btf, btf_log_buf, btf_size, btf_log_size, btf_log_level, btf_log_true_size),
+        layout!(BtfLoadAttr: btf, btf_log_buf, btf_size, btf_log_size, btf_log_level, btf_log_true_size, btf_flags,
+            btf_token_fd),
     ];
     for fields in ours {
         let shared = |kernel: &&Layout| fields.iter().filter(|(name, _)| kernel.contains_key(*name)).count();
         let kernel = commands.iter().max_by_key(shared).expect("union bpf_attr has members");
         compare(fields, kernel);
+    }
+    // Since Linux 6.9.
+    for kernel in commands.iter().filter(|kernel| kernel.contains_key("bpffs_fd")) {
+        let ours = layout!(TokenCreateAttr: flags, bpffs_fd);
+        assert!(ours.iter().all(|(name, offset)| kernel.get(*name) == Some(offset)), "{kernel:?}");
     }
 }
 

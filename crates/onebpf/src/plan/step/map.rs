@@ -32,6 +32,9 @@ pub struct CreateMap {
     pub device: Option<u32>,
     /// Key and value types.
     pub btf: Option<MapBtfRef>,
+    /// By whose right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Slot<object::Token>>,
     /// Template for the maps that it will hold.
     pub inner: Option<Slot<object::Map>>,
     /// Arenas: where the object's variables begin, in bytes.

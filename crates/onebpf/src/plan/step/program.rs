@@ -53,6 +53,9 @@ pub struct LoadProgram {
     /// The network device whose hardware runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<u32>,
+    /// By whose right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Slot<object::Token>>,
     /// Verifier log level asked for from the start.
     pub log_level: u32,
     /// Where the object has it, for messages.
