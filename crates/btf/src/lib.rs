@@ -31,6 +31,7 @@ mod error;
 pub mod ext;
 mod fixup;
 mod kind;
+mod ops;
 mod read;
 mod render;
 mod validate;
@@ -50,6 +51,7 @@ pub use ext::{
 };
 pub use fixup::{VarSymbol, fix_datasecs, fix_externs, fix_functions};
 pub use kind::Kind;
+pub use ops::{KernelMember, OPS_VALUE_PREFIX, OpsLayout, OpsMember, lay_out_ops, ops_value_name};
 pub use read::Btf;
 pub use read::types::{
     Def, Element, EnumValue, EnumValues, FuncLinkage, IntEncoding, List, Member, Members, Param, Params,

@@ -80,7 +80,7 @@ pub(crate) struct LoadArgs {
     /// Program type for sections whose name says nothing: a SEC() name such as `tc`, or libbpf's name of a type
     #[arg(long = "type", value_name = "NAME", value_parser = default_type, help_heading = "Choosing")]
     default_type: Option<DefaultType>,
-    /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE`, `kconfig.CONFIG_HZ=N` (repeatable)
+    /// Change the object before it is loaded: `map.NAME.max_entries=N`, `var.NAME=VALUE`, `kconfig.CONFIG_HZ=N`, `ops.TABLE.MEMBER=VALUE` (repeatable)
     #[arg(long, value_name = "WHAT=VALUE", value_parser = edit, help_heading = "Choosing")]
     set: Vec<(String, String)>,
     /// Kernel BTF for CO-RE: a file, or a directory with a file for each release [default: the running kernel's]
@@ -109,6 +109,9 @@ struct KeepArgs {
     /// How long to wait while another load changes pins [default: 60]
     #[arg(long, value_name = "SECONDS", help_heading = "Pins")]
     lock_wait: Option<u32>,
+    /// Register struct_ops tables; links are pinned beside their maps as NAME_link
+    #[arg(long, help_heading = "Loading")]
+    register: bool,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -222,6 +225,7 @@ impl LoadArgs {
             token: token(self.token.clone()),
             keep_previous: self.keep.keep_previous,
             lock_wait: self.keep.lock_wait.map(|seconds| Duration::from_secs(seconds.into())),
+            register: self.keep.register,
             state: self.keep.state.dir(),
             ..Options::default()
         }
@@ -304,13 +308,13 @@ fn is_config(name: &str, spec: &Spec) -> Outcome {
         .hint(format!("there is {known}")))
 }
 
-/// Maps, their fields, variables and values of the configuration: names are looked up in the object.
+/// Fields of maps, variables, values of the configuration and members of tables: names are looked up in the object.
 fn edit(typed: &str) -> Result<(String, String), String> {
     let (what, value) = typed.split_once('=').unwrap_or_default();
-    if ["var.", "map.", KCONFIG].iter().any(|kind| what.starts_with(kind)) {
+    if ["var.", "map.", "ops.", KCONFIG].iter().any(|kind| what.starts_with(kind)) {
         return Ok((what.to_owned(), value.to_owned()));
     }
-    Err("it has the form map.NAME.max_entries=N, var.NAME=VALUE or kconfig.NAME=VALUE".to_owned())
+    Err("it has the form map.NAME.max_entries=N, var.NAME=VALUE, kconfig.NAME=VALUE or ops.TABLE.MEMBER=VALUE".to_owned())
 }
 
 /// Says which maps or variables there are.

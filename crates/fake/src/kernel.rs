@@ -9,8 +9,9 @@ use crate::objects::map::{Fit, Map};
 use crate::objects::prog::{Loaded, Prog};
 use crate::objects::{Body, Objects};
 use onebpf_sys::{
-    Batch, BatchCursor, BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, MapCreate, MapInfo, Memory,
-    ObjectKind, Op, ProgInfo, ProgLoad, ProgRun, ProgRunResult, Release, RenameMode, Result, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Errno, Error, Feature, Host, Kernel, LinkCreate, LinkInfo,
+    MapCreate, MapInfo, Memory, ObjectKind, Op, ProgInfo, ProgLoad, ProgRun, ProgRunResult, Release,
+    RenameMode, Result, RouteReply,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -403,6 +404,22 @@ impl Kernel for FakeKernel {
         self.file(Op::TokenCreate, |state| state.token(bpffs))
     }
 
+    fn link_create(&self, attr: LinkCreate<'_>) -> Result<OwnedFd> {
+        self.bpf(Op::LinkCreate, |state| {
+            let held = state.objects.linkable(&attr, &state.config)?;
+            state.add(Body::Link(held), 0)
+        })
+    }
+
+    fn link_update(
+        &self,
+        link: BorrowedFd<'_>,
+        object: BorrowedFd<'_>,
+        old: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        self.bpf(Op::LinkUpdate, |state| state.objects.relink(link, object, old))
+    }
+
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult> {
         let _ = run;
         self.bpf(Op::ProgRun, |state| {
@@ -423,6 +440,10 @@ impl Kernel for FakeKernel {
             let (id, prog) = state.objects.prog(prog)?;
             Ok(ProgInfo { id, ..prog.info.clone() })
         })
+    }
+
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo> {
+        self.bpf(Op::LinkInfo, |state| state.objects.link_info(link))
     }
 
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {

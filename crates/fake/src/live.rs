@@ -15,6 +15,8 @@ pub struct Live {
     pub btfs: usize,
     /// How many BPF tokens.
     pub tokens: usize,
+    /// How many links there are.
+    pub links: usize,
     /// Pins.
     pub pins: Vec<PathBuf>,
     /// Directories made by `mkdir`.
@@ -42,6 +44,7 @@ impl Live {
                 Body::Prog(prog) => live.programs.push(prog.info.name.clone()),
                 Body::Btf(_) => live.btfs += 1,
                 Body::Token => live.tokens += 1,
+                Body::Link(_) => live.links += 1,
             }
         }
         live

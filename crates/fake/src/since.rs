@@ -16,6 +16,8 @@ pub(crate) enum Shape {
     Slots,
     /// Neither keys nor values; whole pages, a power of two.
     Ring,
+    /// One value of a kernel's type, written once.
+    Table,
     /// Attributes only.
     Opaque,
     /// Pages that processes and programs share.
@@ -62,6 +64,7 @@ const ZERO_SEED: u32 = 1 << 6;
 const RDONLY_PROG: u32 = 1 << 7;
 const WRONLY_PROG: u32 = 1 << 8;
 const CLONE: u32 = 1 << 9;
+pub(crate) const LINK: u32 = 1 << 13;
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 const PRESERVE_ELEMS: u32 = 1 << 11;
 pub(crate) const INNER_MAP: u32 = 1 << 12;
@@ -88,6 +91,7 @@ pub(crate) const MAP_FLAGS: &[(u32, Release)] = &[
     (RDONLY_PROG | WRONLY_PROG, Release::new(5, 2)),
     (CLONE, Release::new(5, 4)),
     (PRESERVE_ELEMS | INNER_MAP, Release::new(5, 10)),
+    (LINK, Release::new(6, 4)),
 ];
 
 pub(crate) const HASH: u32 = 1;
@@ -98,6 +102,7 @@ pub(crate) const PERCPU_ARRAY: u32 = 6;
 pub(crate) const LRU_HASH: u32 = 9;
 pub(crate) const LRU_PERCPU_HASH: u32 = 10;
 pub(crate) const LPM_TRIE: u32 = 11;
+pub(crate) const STRUCT_OPS: u32 = 26;
 pub(crate) const ARRAY_OF_MAPS: u32 = 12;
 pub(crate) const HASH_OF_MAPS: u32 = 13;
 pub(crate) const ARENA: u32 = 33;
@@ -129,7 +134,7 @@ pub(crate) const MAPS: &[MapRow] = &[
     map(23, (4, 20), Shape::Opaque, NUMA_NODE | ACCESS, KeyType::Any),
     map(24, (5, 2), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
     map(25, (5, 4), Shape::Opaque, DEV_FLAGS, KeyType::NoBtf),
-    map(26, (5, 6), Shape::Opaque, ANY, KeyType::Any),
+    map(STRUCT_OPS, (5, 6), Shape::Table, ANY, KeyType::NoBtf),
     map(27, (5, 8), Shape::Ring, NUMA_NODE, KeyType::NoBtf),
     map(28, (5, 10), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),
     map(29, (5, 11), Shape::Opaque, LOCAL_FLAGS, KeyType::U32),

@@ -195,8 +195,8 @@ const MAPS: &[(&str, &[&str])] = &[
     (
         "struct_ops",
         &[
-            "registered struct_ops struct_ops 4 48:tcp_congestion_ops 1 {00000000...}",
-            "linked struct_ops struct_ops 4 48:tcp_congestion_ops 1 flags=0x2000 {00000000...}",
+            "registered struct_ops struct_ops 4 48:tcp_congestion_ops 1 <0=fixture_ssthresh() 8=fixture_avoid() 16=fixture_undo()>",
+            "linked struct_ops struct_ops 4 48:tcp_congestion_ops 1 flags=0x2000 <0=fixture_ssthresh() 8=fixture_avoid() 16=fixture_undo()>",
         ],
     ),
 ];
@@ -353,6 +353,10 @@ fn render_map(spec: &Spec, map: &MapSpec) -> String {
     more(index != 0, format!("inner_idx={index}"));
     match &map.contents {
         Contents::Empty => {}
+        Contents::Ops(ops) => {
+            let member = |(offset, program): (&u32, &String)| format!("{offset}={program}()");
+            more(true, format!("<{}>", ops.programs.iter().map(member).collect::<Vec<_>>().join(" ")));
+        }
         Contents::Data(data) => {
             let end = if data.len() > 8 { "..." } else { "" };
             let shown = if data.len() > 8 { &data[..4] } else { data };

@@ -8,17 +8,21 @@ mod migrate;
 mod names;
 mod program;
 mod refused;
+mod table;
 
 use crate::error::{Code, Error, Result, Retry};
 use crate::loaded::{Loaded, Migrated};
 use crate::observe;
-use crate::plan::{self, Adaptation, CreateMap, Fallback, LoadProgram, Object, Plan, Slot, Step, object};
+use crate::plan::{
+    self, Adaptation, CreateMap, Fallback, LoadProgram, Object, Plan, Register, Slot, Step, object,
+};
 use crate::program::LoadedProgram;
+use crate::struct_ops::{Link, StructOps};
 use crate::transaction::Running;
 use crate::{Map, Program};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
-use onebpf_sys::{BtfLoad, Errno, Kernel, Log, MapBtf, MapCreate, Memory, ObjectKind};
+use onebpf_sys::{BtfLoad, Errno, Kernel, KernelValue, Log, MapBtf, MapCreate, Memory, ObjectKind};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -49,11 +53,14 @@ pub(crate) fn apply_with(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize, hel
         pins: HashMap::new(),
         memories: HashMap::new(),
         migrated: IndexMap::new(),
+        tables: IndexMap::new(),
+        registered: Vec::new(),
         running: None,
         warnings: Vec::new(),
         adaptations: Vec::new(),
     };
-    match (run.steps(jobs), run.running.take()) {
+    let done = run.steps(jobs).map_err(|error| run.unregister(error));
+    match (done, run.running.take()) {
         (Ok(()), _) => Ok(run.finish()),
         (Err(error), Some(running)) => Err(running.undo(error)),
         (Err(error), None) => Err(error),
@@ -74,6 +81,10 @@ struct Run<'a> {
     memories: HashMap<u32, Arc<dyn Memory>>,
     /// What became of entries, by map.
     migrated: IndexMap<String, Migrated>,
+    /// Tables of functions, by map.
+    tables: IndexMap<String, StructOps>,
+    /// Those of them that are registered by their value.
+    registered: Vec<String>,
     /// The caller has the lock.
     held: bool,
     /// What others see is being changed.
@@ -133,6 +144,9 @@ impl<'a> Run<'a> {
                 let (program, map) = (self.object(Object::Program(*program))?, self.fd(*map)?);
                 let done = self.kernel.prog_bind_map(program, map);
                 done.map_err(|e| refused::fill(held, &format!("binding it to program `{name}`"), e))
+            }
+            Step::Table { map, name, value, programs, register } => {
+                self.table(*map, name, value, programs, *register)
             }
             Step::Fill { map, name, index, object, target, .. } => {
                 let (map, object) = (self.fd(*map)?, self.object(*object)?);
@@ -228,6 +242,9 @@ impl<'a> Run<'a> {
         });
         let inner = map.inner.map(|slot| self.fd(slot)).transpose()?;
         let token = map.token.map(|slot| self.fd(slot)).transpose()?;
+        let module = map.kernel_value.and_then(|value| value.module);
+        let module = module.map(|slot| self.fd(slot)).transpose()?;
+        let kernel_value = map.kernel_value.map(|value| KernelValue { type_id: value.type_id, module });
         Ok(self.kernel.map_create(&MapCreate {
             map_type: map.map_type,
             key_size: map.key_size,
@@ -241,6 +258,7 @@ impl<'a> Run<'a> {
             extra: map.extra,
             ifindex: map.device.unwrap_or_default(),
             token,
+            kernel_value,
         }))
     }
 
@@ -318,16 +336,21 @@ impl<'a> Run<'a> {
                 let program = self.programs.get(&slot.number());
                 program.map(|p| p.fd.as_fd()).ok_or_else(|| broken(&format!("nothing fills slot {slot}")))
             }
+            Object::Link(slot) => self.fd(slot),
         }
     }
 
     /// The handles, in the order of the object. What is not part of it (templates, BTF) is closed.
     fn finish(mut self) -> Loaded {
-        let (mut maps, mut programs) = (IndexMap::new(), IndexMap::new());
+        let (mut maps, mut programs, mut links) = (IndexMap::new(), IndexMap::new(), Vec::new());
         for step in &self.plan.steps {
             let (map, slot, reused) = match step {
                 Step::CreateMap(map) if !map.template => (map, map.out, None),
                 Step::OpenPin { out, path, expect, .. } => (expect, *out, Some(path.clone())),
+                Step::Table { name, register: Some(Register::Link(link)), .. } => {
+                    links.push((name.clone(), *link));
+                    continue;
+                }
                 Step::LoadProgram(program) => {
                     let slot = program.out.number();
                     let Some(loaded) = self.programs.remove(&slot) else { continue };
@@ -347,7 +370,14 @@ impl<'a> Run<'a> {
         }
         let warnings = self.plan.warnings.iter().cloned().chain(self.warnings).collect();
         let adaptations = self.plan.adaptations.iter().cloned().chain(self.adaptations).collect();
-        Loaded { maps, programs, migrated: self.migrated, warnings, adaptations }
+        for (name, slot) in &links {
+            let (Some(table), Some(fd)) = (self.tables.get_mut(name), self.fds.remove(&slot.number())) else {
+                continue;
+            };
+            let pinned = self.pins.remove(&slot.number());
+            table.registered_by(Link::new(self.kernel, name, fd, pinned));
+        }
+        Loaded { maps, programs, tables: self.tables, migrated: self.migrated, warnings, adaptations }
     }
 }
 
@@ -359,6 +389,7 @@ fn number(object: Object) -> u32 {
     match object {
         Object::Map(slot) => slot.number(),
         Object::Program(slot) => slot.number(),
+        Object::Link(slot) => slot.number(),
     }
 }
 

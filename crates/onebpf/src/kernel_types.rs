@@ -127,6 +127,12 @@ impl KernelTypes {
         self.btf.iter().chain(self.modules.iter().flatten().map(|(_, btf)| btf)).collect()
     }
 
+    /// The kernel's types, or those of a module that was read.
+    pub(crate) fn of_module(&self, module: Option<&Module>) -> Option<&Btf> {
+        let Some(wanted) = module else { return self.btf.as_ref() };
+        self.modules.iter().flatten().find(|(module, _)| module == wanted).map(|(_, btf)| btf)
+    }
+
     /// Where a name is: in the kernel, or else in the first module that has it.
     pub(crate) fn find(&self, wanted: &KernelName) -> Option<Named> {
         let kind = wanted.kind.btf();

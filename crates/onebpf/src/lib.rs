@@ -69,6 +69,7 @@ mod observe;
 mod options;
 pub mod plan;
 mod program;
+mod struct_ops;
 mod transaction;
 mod verifier;
 mod verify;
@@ -94,6 +95,7 @@ pub use options::{ArrayRule, DefaultType, Mismatch, Options, OuterRule, PinLayou
 pub use plan::{DEFAULT_STATE, LOCK_WAIT};
 pub use plan::{Plan, pin_paths, plan};
 pub use program::Program;
+pub use struct_ops::{Link, StructOps};
 pub use transaction::{
     LoadStatus, LockHolder, Manifest, ManifestPin, ManifestSlot, ObjectStatus, PinStatus, Recovered,
     RolledBack, Status, lock_holder, recover, rollback, status,

@@ -1,7 +1,7 @@
 //! What a load gives.
 
 use crate::plan::Adaptation;
-use crate::{Map, Program};
+use crate::{Map, Program, StructOps};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
 
@@ -15,6 +15,8 @@ pub struct Loaded {
     pub maps: IndexMap<String, Map>,
     /// Programs by name.
     pub programs: IndexMap<String, Program>,
+    /// Tables of functions (struct_ops), by the name of their map.
+    pub tables: IndexMap<String, StructOps>,
     /// What became of the entries of pinned maps that new ones replaced, by map.
     pub migrated: IndexMap<String, Migrated>,
     /// Oddities that did not stop the load.

@@ -21,6 +21,9 @@ pub struct Options {
     /// Values of the kernel's configuration that count more than the host's, by option: text as it stands behind `=` there
     /// (see [`parse_config`](crate::parse_config)).
     pub kconfig: BTreeMap<String, String>,
+    /// Register the struct_ops tables that the load creates. Those for links stay registered while their link is pinned or
+    /// open, the others until they are unregistered.
+    pub register: bool,
     /// Maps to take from a pin instead of creating them, by name.
     pub reuse: BTreeMap<String, PathBuf>,
     /// What a load replaces stays beside it, under names that end in `:prev`: [`rollback`](crate::rollback) goes back to it.

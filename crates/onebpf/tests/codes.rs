@@ -52,14 +52,14 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 18] = [
+const PLANNING: [Case; 19] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
     ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
     ("E0303", || load_error(&spec("extern_ksyms"))),
-    ("E0304", || load_error(&spec("struct_ops"))),
+    ("E0304", || load_error(&edited("demo", |spec| spec.maps[0].kind = MapType::STRUCT_OPS))),
     ("E0305", || {
         let kernel = fake();
         let _first = load_spec(&kernel, &spec("btf_pinned"), &options()).unwrap();
@@ -113,6 +113,7 @@ const PLANNING: [Case; 18] = [
     ("E0316", || load_error(&spec("core_records"))),
     ("E0317", || load_only("extern_bad_config", "missing")),
     ("E0318", || load_only("extern_bad_config", "wrong_type")),
+    ("E0330", || load_error(&spec("struct_ops"))),
 ];
 
 const STATE: &str = "/run/onebpf";

@@ -85,7 +85,6 @@ fn a_rejected_program_shows_the_source_line() {
                 "rejected_null" => Some("*value += 1;"),
                 "elf_tail_rejected" => Some("return sum + *(u8 *)(u64)skb->data;"),
                 "rejected_packet" => Some("return data[0] + data[14];"),
-                "elf_tail_rejected" => Some("return sum + *(u8 *)(u64)skb->data;"),
                 _ => None,
             };
             assert_eq!(source, wanted, "{}", fixture.name);

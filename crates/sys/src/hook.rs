@@ -1,8 +1,8 @@
 //! One kernel in front of another.
 
 use crate::types::{
-    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
-    ProgRunResult, RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, LinkCreate, LinkInfo, MapCreate, MapInfo, ObjectKind,
+    ProgInfo, ProgLoad, ProgRun, ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Kernel, Memory, Op, Result};
 use std::ops::ControlFlow;
@@ -69,8 +69,11 @@ forward! {
     ProgBindMap: prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> ();
     TokenCreate: token_create(bpffs: &Path) -> OwnedFd;
     ProgRun: prog_run(prog: BorrowedFd<'_>, run: ProgRun<'_>) -> ProgRunResult;
+    LinkCreate: link_create(attr: LinkCreate<'_>) -> OwnedFd;
+    LinkUpdate: link_update(link: BorrowedFd<'_>, object: BorrowedFd<'_>, old: Option<BorrowedFd<'_>>) -> ();
     MapInfo: map_info(map: BorrowedFd<'_>) -> MapInfo;
     ProgInfo: prog_info(prog: BorrowedFd<'_>) -> ProgInfo;
+    LinkInfo: link_info(link: BorrowedFd<'_>) -> LinkInfo;
     BtfInfo: btf_info(btf: BorrowedFd<'_>) -> BtfInfo;
     NextId: next_id(kind: ObjectKind, after: u32) -> Option<u32>;
     OpenId: open_id(kind: ObjectKind, id: u32) -> OwnedFd;

@@ -1,8 +1,8 @@
 //! The one seam between onebpf and a kernel.
 
 use crate::types::{
-    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
-    ProgRunResult, RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, LinkCreate, LinkInfo, MapCreate, MapInfo, ObjectKind,
+    ProgInfo, ProgLoad, ProgRun, ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Memory, Result};
 use std::ops::ControlFlow;
@@ -95,10 +95,24 @@ pub trait Kernel: Send + Sync {
     /// Runs a program on given data. Since Linux 4.12.
     fn prog_run(&self, prog: BorrowedFd<'_>, run: ProgRun<'_>) -> Result<ProgRunResult>;
 
+    /// Attaches a program, or registers a struct_ops table that has its value; the link holds it there. Since Linux 5.7
+    /// (struct_ops: 6.4).
+    fn link_create(&self, attr: LinkCreate<'_>) -> Result<OwnedFd>;
+    /// Puts another program, or another table of the same kind, in the place of the one that a link holds; with `old`, only
+    /// if that is the one. Since Linux 5.7 (struct_ops: 6.4).
+    fn link_update(
+        &self,
+        link: BorrowedFd<'_>,
+        object: BorrowedFd<'_>,
+        old: Option<BorrowedFd<'_>>,
+    ) -> Result<()>;
+
     /// What the kernel says of a map.
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo>;
     /// What the kernel says of a program.
     fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo>;
+    /// What the kernel says of a link. Since Linux 5.8.
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo>;
     /// What the kernel says of a BTF object, with its bytes.
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo>;
     /// The id after `after` (0 for the first); `None` at the end. Since Linux 4.13 (BTF: 4.18).

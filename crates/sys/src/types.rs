@@ -56,6 +56,31 @@ pub struct MapCreate<'a> {
     pub ifindex: u32,
     /// By whose right, if not by this process's own. Since Linux 6.9.
     pub token: Option<BorrowedFd<'a>>,
+    /// The kernel's type that its value has: for struct_ops, which need [`btf`](Self::btf), too, without types. Since
+    /// Linux 5.6.
+    pub kernel_value: Option<KernelValue<'a>>,
+}
+
+/// A type of the kernel's that a map's value has.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelValue<'a> {
+    /// BTF type id, in the kernel's BTF or the module's.
+    pub type_id: u32,
+    /// The module's BTF. `BPF_F_VTYPE_BTF_OBJ_FD` is set by the implementation when given. Since Linux 6.9.
+    pub module: Option<BorrowedFd<'a>>,
+}
+
+/// `BPF_LINK_CREATE`.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkCreate<'a> {
+    /// What is attached: a program, or the map of a struct_ops table.
+    pub object: BorrowedFd<'a>,
+    /// To what: an fd or an interface's index, as the attach type wants it; 0 for struct_ops.
+    pub target: u32,
+    /// `enum bpf_attach_type`.
+    pub attach_type: u32,
+    /// `BPF_F_*` for links.
+    pub flags: u32,
 }
 
 /// Where a walk through a map in batches stands; at first, at the start.
@@ -259,6 +284,19 @@ pub struct ProgInfo {
     pub run_count: u64,
     /// Time spent running, in nanoseconds.
     pub run_time_ns: u64,
+}
+
+/// `struct bpf_link_info`, the parts that all links have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LinkInfo {
+    /// Unique while the link lives.
+    pub id: u32,
+    /// `enum bpf_link_type`.
+    pub link_type: u32,
+    /// The program that it holds attached; 0 for a struct_ops table's.
+    pub prog_id: u32,
+    /// The map of a struct_ops table; 0 for others.
+    pub map_id: u32,
 }
 
 /// `struct bpf_btf_info` with the data.

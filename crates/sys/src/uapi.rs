@@ -32,6 +32,8 @@ pub mod cmd {
     pub const MAP_UPDATE_BATCH: u32 = 26;
     pub const MAP_DELETE_BATCH: u32 = 27;
     pub const PROG_BIND_MAP: u32 = 35;
+    pub const LINK_CREATE: u32 = 28;
+    pub const LINK_UPDATE: u32 = 29;
     pub const TOKEN_CREATE: u32 = 36;
     pub const LINK_GET_FD_BY_ID: u32 = 30;
     pub const LINK_GET_NEXT_ID: u32 = 31;
@@ -39,6 +41,8 @@ pub mod cmd {
 
 /// Map creation flag: `numa_node` is meant. Linux 4.14.
 pub const BPF_F_NUMA_NODE: u32 = 1 << 2;
+/// Map creation flag: `value_type_btf_obj_fd` is meant. Linux 6.9.
+pub const BPF_F_VTYPE_BTF_OBJ_FD: u32 = 1 << 15;
 
 /// Flag of maps, BTF and programs: the field for a token's fd is meant. Linux 6.9.
 pub const BPF_F_TOKEN_FD: u32 = 1 << 16;
@@ -183,6 +187,26 @@ pub struct BindMapAttr {
     pub flags: u32,
 }
 
+/// `BPF_LINK_CREATE`, up to its flags. A link of a struct_ops map names the map where others name a program.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LinkCreateAttr {
+    pub prog_fd: u32,
+    pub target_fd: u32,
+    pub attach_type: u32,
+    pub flags: u32,
+}
+
+/// `BPF_LINK_UPDATE`; programs, or maps for a link of a struct_ops map.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LinkUpdateAttr {
+    pub link_fd: u32,
+    pub new_prog_fd: u32,
+    pub flags: u32,
+    pub old_prog_fd: u32,
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD`; the kernel writes `info_len`.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -190,6 +214,18 @@ pub struct InfoAttr {
     pub bpf_fd: u32,
     pub info_len: u32,
     pub info: u64,
+}
+
+/// `struct bpf_link_info`, as far as all links are alike, and the map of a struct_ops table's.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RawLinkInfo {
+    pub link_type: u32,
+    pub id: u32,
+    pub prog_id: u32,
+    pub pad: u32,
+    pub map_id: u32,
+    pub pad_end: u32,
 }
 
 /// `BPF_BTF_LOAD`.

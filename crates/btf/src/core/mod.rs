@@ -146,7 +146,7 @@ fn name<'a>(ty: &Type<'a>) -> &'a str {
 }
 
 /// A name without its flavour: `task_struct` of `task_struct___old` (libbpf `bpf_core_essential_name_len`).
-fn essential(name: &str) -> &str {
+pub(crate) fn essential(name: &str) -> &str {
     let bytes = name.as_bytes();
     let at = (0..bytes.len().saturating_sub(4)).rev().find(|at| is_flavour(bytes, *at));
     at.and_then(|at| name.get(..=at)).unwrap_or(name)

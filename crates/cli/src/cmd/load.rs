@@ -29,6 +29,8 @@ struct Document {
     ok: bool,
     maps: Vec<MapJson>,
     programs: Vec<ProgramJson>,
+    /// Tables of functions (struct_ops).
+    tables: Vec<TableJson>,
     migrated: Vec<MigratedJson>,
     /// What this kernel got otherwise than the object has it.
     adaptations: Vec<Adaptation>,
@@ -57,6 +59,16 @@ struct ProgramJson {
 }
 
 #[derive(Serialize)]
+struct TableJson {
+    name: String,
+    programs: usize,
+    /// How it is registered: `link`, `value` or not.
+    registered: Option<&'static str>,
+    /// Where its link is pinned.
+    pinned: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
 struct MigratedJson {
     map: String,
     #[serde(flatten)]
@@ -77,10 +89,11 @@ pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
     let options = args.load.options();
     let mut document = Document::default();
     let result = load(args, &options, &mut document.timings, out);
-    let loaded = match result.and_then(|loaded| describe(&loaded, &mut document).map(|()| loaded)) {
-        Ok(loaded) => loaded,
-        Err(failure) => return Err(failed(failure.about(&args.file), document, out)),
-    };
+    let loaded =
+        match result.and_then(|loaded| describe(&loaded, options.register, &mut document).map(|()| loaded)) {
+            Ok(loaded) => loaded,
+            Err(failure) => return Err(failed(failure.about(&args.file), document, out)),
+        };
     document.ok = true;
     if !out.json {
         for warning in &loaded.warnings {
@@ -127,7 +140,7 @@ fn load(args: &Args, options: &onebpf::Options, timings: &mut Timings, out: &mut
     Ok(result?)
 }
 
-fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
+fn describe(loaded: &Loaded, register: bool, document: &mut Document) -> Outcome {
     for (name, map) in &loaded.maps {
         document.maps.push(MapJson {
             name: name.clone(),
@@ -147,6 +160,16 @@ fn describe(loaded: &Loaded, document: &mut Document) -> Outcome {
             log: program.log().map(str::to_owned),
         });
     }
+    for (name, table) in &loaded.tables {
+        let registered = match (register, table.takes_link()) {
+            (false, _) => None,
+            (true, true) => Some("link"),
+            (true, false) => Some("value"),
+        };
+        let pinned = table.made_link().and_then(|link| link.pinned()).map(PathBuf::from);
+        let (name, programs) = (name.clone(), table.programs());
+        document.tables.push(TableJson { name, programs, registered, pinned });
+    }
     let migrated =
         |(map, counts): (&String, &Migrated)| MigratedJson { map: map.clone(), counts: counts.clone() };
     document.adaptations.clone_from(&loaded.adaptations);
@@ -162,6 +185,7 @@ fn failed(failure: Failure, mut document: Document, out: &mut Out) -> Failure {
     }
     document.maps.clear();
     document.programs.clear();
+    document.tables.clear();
     document.migrated.clear();
     document.adaptations.clear();
     document.error = Some(ErrorJson::from(&**report));
@@ -193,6 +217,15 @@ fn print(document: &Document, out: &mut Out) -> Outcome {
     }
     if !programs.is_empty() {
         out.table(&programs)?;
+    }
+    for table in &document.tables {
+        let TableJson { name, programs, registered, pinned: path } = table;
+        let how = match registered {
+            None => "not registered: `--register` does that".to_owned(),
+            Some(how) => format!("registered by its {how}"),
+        };
+        let path = path.as_ref().map(|path| format!(", pinned at {}", path.display())).unwrap_or_default();
+        out.line(format_args!("\nstruct_ops {name}: {programs} programs, {how}{path}"))?;
     }
     for program in &document.programs {
         let Some(log) = &program.log else { continue };

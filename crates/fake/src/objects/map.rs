@@ -68,6 +68,11 @@ impl Map {
         self.values.values().filter_map(word).max()
     }
 
+    /// Whether a link can register it: a table for links that has its value.
+    pub(crate) fn is_complete_table(&self) -> bool {
+        self.shape == Shape::Table && self.info.flags & since::LINK != 0 && !self.values.is_empty()
+    }
+
     /// What the kernel would say of it, but for the id.
     pub(crate) fn info(&self) -> MapInfo {
         MapInfo { owner_prog_type: self.owner, owner_jited: self.owner.map(|_| true), ..self.info.clone() }
@@ -123,6 +128,10 @@ impl Map {
     pub(crate) fn update(&mut self, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         self.check_elements()?;
         self.check_room(key, flags)?;
+        // `bpf_struct_ops_map_update_elem`: a table is written once.
+        if self.shape == Shape::Table && !self.values.is_empty() {
+            return Err(Errno::BUSY);
+        }
         self.values.insert(key.to_vec(), Value::Bytes(value.to_vec()));
         Ok(())
     }
@@ -167,6 +176,9 @@ impl Map {
         }
         if self.shape != Shape::Hash && !self.in_bounds(key) {
             return Err(Errno::TOOBIG);
+        }
+        if self.info.flags & since::LINK != 0 {
+            return Err(Errno::OPNOTSUPP);
         }
         self.values.remove(key).map(drop).ok_or(Errno::NOENT)
     }
@@ -222,7 +234,7 @@ impl Map {
     /// ENOTSUPP for types whose elements are not modelled.
     fn check_elements(&self) -> Result<(), Errno> {
         match self.shape {
-            Shape::Hash | Shape::Array => Ok(()),
+            Shape::Hash | Shape::Array | Shape::Table => Ok(()),
             Shape::Slots if self.info.map_type == since::PROG_ARRAY => Ok(()),
             _ => Err(Errno::NOTSUPP),
         }
@@ -286,7 +298,7 @@ impl Fit {
         match body {
             Body::Map(map) => Some(Self::Map(Template::of(&map.info, config))),
             Body::Prog(prog) => Some(Self::Prog(prog.info.prog_type)),
-            Body::Btf(_) | Body::Token => None,
+            Body::Btf(_) | Body::Link(_) | Body::Token => None,
         }
     }
 }

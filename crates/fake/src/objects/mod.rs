@@ -1,6 +1,7 @@
 //! All that lives in the kernel, and what keeps it alive.
 
 pub(crate) mod btf;
+mod link;
 pub(crate) mod map;
 pub(crate) mod prog;
 
@@ -27,6 +28,8 @@ pub(crate) enum Body {
     Btf(Btf),
     /// A right to make the others.
     Token,
+    /// What it holds attached: the map of a table.
+    Link(Serial),
 }
 
 impl Body {
@@ -36,6 +39,7 @@ impl Body {
             Self::Map(_) => Some(ObjectKind::Map),
             Self::Prog(_) => Some(ObjectKind::Program),
             Self::Btf(_) => Some(ObjectKind::Btf),
+            Self::Link(_) => Some(ObjectKind::Link),
             Self::Token => None,
         }
     }
@@ -45,7 +49,7 @@ impl Body {
         match self {
             Self::Map(map) => map.charge,
             Self::Prog(prog) => prog.charge,
-            Self::Btf(_) | Self::Token => 0,
+            Self::Btf(_) | Self::Link(_) | Self::Token => 0,
         }
     }
 
@@ -54,6 +58,7 @@ impl Body {
             Self::Map(map) => map.references(),
             Self::Prog(prog) => prog.maps.iter().chain(&prog.btf).copied().collect(),
             Self::Btf(_) | Self::Token => Vec::new(),
+            Self::Link(held) => vec![*held],
         }
     }
 }

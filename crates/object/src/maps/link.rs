@@ -25,6 +25,8 @@ pub(crate) enum Role {
     Template,
     /// The map or program in a slot.
     Slot(u32),
+    /// The program in a member of a table (struct_ops), by the member's offset.
+    Member(u32),
 }
 
 impl Pointer {
@@ -55,12 +57,13 @@ pub(super) fn resolve(elf: &Elf<'_>, declared: &mut [Declared], places: &Places)
     for (at, map) in declared.iter().enumerate().filter(|(_, map)| !map.pointers.is_empty()) {
         linked.push((at, linker.link(map, declared)?));
     }
-    for (at, (inner, slots)) in linked {
-        if let Some(map) = declared.get_mut(at) {
-            map.spec.inner = inner.map(Box::new).or(map.spec.inner.take());
-            if !slots.is_empty() {
-                map.spec.contents = Contents::Slots(slots);
-            }
+    for (at, Linked { inner, slots, members }) in linked {
+        let Some(map) = declared.get_mut(at) else { continue };
+        map.spec.inner = inner.map(Box::new).or(map.spec.inner.take());
+        match &mut map.spec.contents {
+            Contents::Ops(table) => table.programs = members,
+            contents if !slots.is_empty() => *contents = Contents::Slots(slots),
+            _ => {}
         }
     }
     Ok(())
@@ -89,11 +92,18 @@ struct Linker<'a> {
     by_name: HashMap<String, usize>,
 }
 
+/// What a map's addresses say.
+struct Linked {
+    inner: Option<MapSpec>,
+    slots: Vec<Slot>,
+    members: BTreeMap<u32, String>,
+}
+
 impl Linker<'_> {
-    /// A map's template and slots.
-    fn link(&self, map: &Declared, all: &[Declared]) -> Result<(Option<MapSpec>, Vec<Slot>)> {
+    /// A map's template and slots, or the functions of a table.
+    fn link(&self, map: &Declared, all: &[Declared]) -> Result<Linked> {
         let outer = &map.spec;
-        let (mut template, mut slots) = (None, BTreeMap::new());
+        let (mut template, mut slots, mut members) = (None, BTreeMap::new(), BTreeMap::new());
         for pointer in &map.pointers {
             let target = if outer.kind.holds_maps() {
                 SlotTarget::Map(self.inner_map(outer, pointer, all)?.name.clone())
@@ -105,6 +115,11 @@ impl Linker<'_> {
                 Role::Slot(index) => {
                     check_index(outer, index, pointer)?;
                     slots.insert(index, target);
+                }
+                Role::Member(offset) => {
+                    if let SlotTarget::Program(program) = target {
+                        members.insert(offset, program);
+                    }
                 }
             }
         }
@@ -122,7 +137,8 @@ impl Linker<'_> {
             Some(SlotTarget::Map(name)) => self.spec(&name, all).map(|inner| as_template(outer, inner)),
             _ => None,
         };
-        Ok((inner, slots.into_iter().map(|(index, target)| Slot { index, target }).collect()))
+        let slots = slots.into_iter().map(|(index, target)| Slot { index, target }).collect();
+        Ok(Linked { inner, slots, members })
     }
 
     fn inner_map<'a>(&self, outer: &MapSpec, pointer: &Pointer, all: &'a [Declared]) -> Result<&'a MapSpec> {
@@ -195,6 +211,7 @@ impl std::fmt::Display for Role {
         match self {
             Self::Template => f.write_str("`value`: "),
             Self::Slot(index) => write!(f, "slot {index}: "),
+            Self::Member(offset) => write!(f, "the member at offset {offset}: "),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Dialect `struct_ops`: `.struct_ops` and `.struct_ops.link`, each variable a table of functions for the kernel to call.
 //! A `?` before the section's name makes them optional. libbpf: `init_struct_ops_maps`.
 
+use super::link::{Pointer, Role};
 use super::walk::{self, Var};
 use super::{Claim, Declared, Found, Input};
 use crate::elf::SectionKind;
 use crate::error::{Kind, MapFault};
-use crate::{Contents, Dialect, Layout, MapSpec, MapType, Pinning, Place, Result};
+use crate::{Contents, Dialect, Layout, MapSpec, MapType, OpsTable, Pinning, Place, Result};
 use onebpf_btf::{Btf, Def};
 
 /// Kernel: `BPF_F_LINK`, since Linux 6.4.
@@ -28,7 +29,39 @@ pub(super) fn maps(input: &Input<'_>) -> Result<Found> {
     for var in &vars {
         let spec = read(input, btf, var)?;
         let (section, offset) = (input.section.index, var.offset);
-        found.maps.push(Declared { spec, section, offset, pointers: Vec::new() });
+        let pointers = pointers(input, btf, var, &spec)?;
+        found.maps.push(Declared { spec, section, offset, pointers });
+    }
+    Ok(found)
+}
+
+/// The functions in a table: each in a member that is a pointer to one. libbpf: `bpf_object__collect_st_ops_relos`.
+fn pointers(input: &Input<'_>, btf: &Btf, var: &Var<'_>, spec: &MapSpec) -> Result<Vec<Pointer>> {
+    let members = spec.value.btf.map(|id| btf.get(id)).transpose()?.map(|ty| ty.def);
+    let Some(Def::Struct { members, .. }) = members else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for reloc in walk::relocs_in(input.section, var.offset, var.size) {
+        let offset = reloc.offset.saturating_sub(var.offset) as u32;
+        let place = Place::at(input.section.name, reloc.offset).symbol(var.name);
+        let fault = |what: String| {
+            Kind::Map(MapFault::StructOps { name: var.name.to_owned(), what }).at(place.clone())
+        };
+        let Some(member) = members.into_iter().find(|member| member.bit_offset == offset.saturating_mul(8))
+        else {
+            return Err(fault(format!("there is an address {offset} bytes into it, where no member starts")));
+        };
+        let target = btf.strip(member.ty)?;
+        let function = match target.def {
+            Def::Ptr(to) => matches!(btf.strip(to)?.def, Def::FuncProto { .. }),
+            _ => false,
+        };
+        if !function {
+            return Err(fault(format!(
+                "member `{}` has an address, but is no pointer to a function",
+                member.name
+            )));
+        }
+        found.push(Pointer::new(input, reloc, Role::Member(offset)));
     }
     Ok(found)
 }
@@ -63,7 +96,7 @@ fn read(input: &Input<'_>, btf: &Btf, var: &Var<'_>) -> Result<MapSpec> {
         numa_node: None,
         pinning: Pinning::None,
         inner: None,
-        contents: Contents::Data(bytes.to_vec()),
+        contents: Contents::Ops(OpsTable { data: bytes.to_vec(), ..OpsTable::default() }),
         id: None,
         inner_id: None,
         inner_idx: None,

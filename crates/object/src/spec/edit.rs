@@ -34,7 +34,8 @@ const FIELDS: &[Field] = &[
 ];
 
 impl Spec {
-    /// Sets what a path names: `map.NAME.FIELD` (see [`Spec::set_map`]) or `var.NAME` (see [`Spec::set_variable_text`]).
+    /// Sets what a path names: `map.NAME.FIELD` (see [`Spec::set_map`]), `var.NAME` (see [`Spec::set_variable_text`]) or
+    /// `ops.TABLE.MEMBER` (see [`Spec::set_member`]).
     ///
     /// # Errors
     /// E0130 if there is nothing of that name, E0131 if the value does not fit.
@@ -42,10 +43,13 @@ impl Spec {
         if let Some(name) = path.strip_prefix("var.") {
             return self.set_variable_text(name, value);
         }
+        if let Some((table, member)) = path.strip_prefix("ops.").and_then(|rest| rest.rsplit_once('.')) {
+            return self.set_member(table, member, value);
+        }
         // A map's name may have dots (`prog.rodata`), a field's has none.
         match path.strip_prefix("map.").and_then(|rest| rest.rsplit_once('.')) {
             Some((name, field)) => self.set_map(name, field, value),
-            None => Err(nothing("setting (map.NAME.FIELD or var.NAME)", path)),
+            None => Err(nothing("setting (map.NAME.FIELD, var.NAME or ops.TABLE.MEMBER)", path)),
         }
     }
 

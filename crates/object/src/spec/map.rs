@@ -3,6 +3,7 @@
 use super::MapType;
 use crate::Place;
 use onebpf_btf::TypeId;
+use std::collections::BTreeMap;
 
 /// A map that an object declares.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,6 +150,17 @@ pub enum Contents {
     Slots(Vec<Slot>),
     /// Plain entries, each key once.
     Entries(Vec<Entry>),
+    /// A table of functions for the kernel to call (struct_ops).
+    Ops(OpsTable),
+}
+
+/// A table of functions and values, in the object's layout of the kernel's struct: that of the map's value type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpsTable {
+    /// The struct's bytes; members that hold functions are not looked at.
+    pub data: Vec<u8>,
+    /// The program of each member that has one, by the member's offset.
+    pub programs: BTreeMap<u32, String>,
 }
 
 impl Contents {

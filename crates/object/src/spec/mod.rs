@@ -4,6 +4,7 @@ mod config;
 mod edit;
 mod kinds;
 mod map;
+mod ops;
 mod part;
 mod program;
 mod text;
@@ -11,7 +12,7 @@ mod variable;
 
 pub use config::ConfigType;
 pub use kinds::{AttachType, MapType, ProgramType};
-pub use map::{Contents, Dialect, Entry, Layout, MapSpec, Pinning, Slot, SlotTarget};
+pub use map::{Contents, Dialect, Entry, Layout, MapSpec, OpsTable, Pinning, Slot, SlotTarget};
 pub use program::{FuncId, Function, Linkage, ProgramSpec, Ref};
 pub use variable::{Extern, ExternKind, Variable};
 

@@ -21,6 +21,7 @@ fn map(kind: &str) -> CreateMap {
         device: None,
         token: None,
         btf: None,
+        kernel_value: None,
         inner: None,
         globals: None,
         template: false,

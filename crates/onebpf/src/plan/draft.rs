@@ -28,6 +28,8 @@ pub(super) struct Draft<'a> {
     pub(super) migrations: Vec<(String, Box<Migration>)>,
     /// What the kernel has for the externs.
     pub(super) externs: Externs,
+    /// Links that the load makes, by the name of what they hold.
+    pub(super) links: BTreeMap<String, Slot<object::Link>>,
     /// Modules whose BTF is opened.
     modules: BTreeMap<Module, Slot<object::Btf>>,
     slots: u32,
@@ -60,6 +62,7 @@ impl<'a> Draft<'a> {
             ids: spec.maps.iter().rev().filter_map(|(name, map)| Some((map.id?, name.as_str()))).collect(),
             migrations: Vec::new(),
             externs: Externs::default(),
+            links: BTreeMap::new(),
             modules: BTreeMap::new(),
             slots: 0,
         }

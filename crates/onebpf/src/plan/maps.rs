@@ -5,6 +5,7 @@ use super::externs;
 use super::pins::{self, Decision, Publish};
 use super::programs::Chosen;
 use super::scope::{PinRule, Where, check_distinct};
+use super::struct_ops::{self, Tables};
 use super::{CreateMap, Fallback, Likeness, MapBtfRef, Slot, Step, object};
 use crate::error::{Code, Error, Result};
 use crate::layout::TypeLayout;
@@ -49,6 +50,9 @@ pub(super) fn needed<'a>(
         .flat_map(|chosen| chosen.linked.refs.iter().map(|(_, target)| target))
         .filter_map(|target| externs::map_of(spec, target))
         .collect();
+    let chosen = programs.iter().map(|chosen| chosen.spec.name.as_str()).collect();
+    let complete = |map: &MapSpec| matches!(&map.contents, Contents::Ops(ops) if struct_ops::is_created(map, ops, options, &chosen));
+    wanted.extend(spec.maps.iter().filter(|(_, map)| complete(map)).map(|(name, _)| name.as_str()));
     let mut next = 0;
     while let Some(name) = wanted.get_index(next).copied() {
         next += 1;
@@ -69,7 +73,7 @@ pub(super) fn needed<'a>(
 }
 
 /// Adds the steps that create or open maps, write their data and freeze what is read-only.
-pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()> {
+pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>, tables: &Tables<'_>) -> Result<()> {
     let spec = draft.spec;
     distinct(draft, needed)?;
     for warning in draft.facts.iproute2.iter().flat_map(|facts| &facts.warnings) {
@@ -82,7 +86,7 @@ pub(super) fn steps(draft: &mut Draft<'_>, needed: &IndexSet<&str>) -> Result<()
             // As libbpf: a program that refers to it is an error of its own.
             continue;
         }
-        one(draft, name, map)?;
+        one(draft, name, map, tables)?;
     }
     for name in needed {
         let Some(map) = spec.maps.get(*name) else { continue };
@@ -111,7 +115,7 @@ fn is_data(map: &MapSpec) -> bool {
 }
 
 /// One map: opened from its pin or created.
-fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
+fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec, tables: &Tables<'_>) -> Result<()> {
     creatable(map)?;
     if map.kind == MapType::RINGBUF && !draft.has(Feature::RingBuffer) {
         let text = format!("map `{name}` is a ring buffer, which this kernel lacks");
@@ -125,6 +129,12 @@ fn one(draft: &mut Draft<'_>, name: &str, map: &MapSpec) -> Result<()> {
         draft.warn("W0303", text, &map.place);
     }
     let mut wanted = normalise(draft, map, name, 0);
+    if let Some((size, value)) = tables.value(draft, name) {
+        (wanted.value_size, wanted.kernel_value) = (size, Some(value));
+        // The kernel wants the object's BTF, though no type in it (`map_create()`).
+        wanted.btf = draft.btf.map(|btf| MapBtfRef { btf, key: 0, value: 0 });
+        wanted.on_refusal.clear();
+    }
     let decision = match &pin {
         Some(pin) => pins::decide(draft, map, &wanted, pin)?,
         None => Decision::Create,
@@ -184,13 +194,11 @@ fn template(draft: &mut Draft<'_>, outer: &MapSpec, depth: usize) -> Result<Slot
 }
 
 fn creatable(map: &MapSpec) -> Result<()> {
-    if map.dialect != Dialect::StructOps && map.kind != MapType::STRUCT_OPS {
+    if map.dialect == Dialect::StructOps || map.kind != MapType::STRUCT_OPS {
         return Ok(());
     }
-    let text = format!(
-        "map `{}` is a table of functions for the kernel (struct_ops): creating it is not built in yet",
-        map.name
-    );
+    let text =
+        format!("map `{}` has the type struct_ops, but is no struct in section `.struct_ops`", map.name);
     Err(Error::new(Code::MapKind, text).at(&map.place).hint("load the other programs with `--program NAME`"))
 }
 
@@ -218,6 +226,7 @@ fn normalise(draft: &mut Draft<'_>, map: &MapSpec, name: &str, depth: usize) -> 
         device: draft.options.device.filter(|_| map.kind != MapType::PERF_EVENT_ARRAY),
         btf,
         token: draft.token,
+        kernel_value: None,
         inner: None,
         globals: super::arena::globals(draft.facts, map),
         template: false,

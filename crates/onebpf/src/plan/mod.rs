@@ -22,6 +22,7 @@ mod scope;
 mod show;
 mod slots;
 mod step;
+mod struct_ops;
 mod transaction;
 
 pub use adaptation::Adaptation;
@@ -39,8 +40,9 @@ pub(crate) use programs::{kernel_names, select};
 pub use scope::pin_paths;
 pub(crate) use scope::{iproute2_mount, needs_iproute2};
 pub use step::{
-    Attach, Change, CreateMap, Fallback, FieldDiff, Likeness, LoadProgram, MapBtfRef, Migration, Object,
-    Operand, Patch, PinDiff, PinnedName, PrunedMap, SharedSlot, Slot, Step, There, Transaction, object,
+    Attach, Change, CreateMap, Fallback, FieldDiff, KernelValueRef, Likeness, LoadProgram, MapBtfRef,
+    Migration, Object, Operand, Patch, PinDiff, PinnedName, PrunedMap, Register, SharedSlot, Slot, Step,
+    There, Transaction, object,
 };
 
 pub use transaction::{DEFAULT_STATE, LOCK_WAIT};
@@ -53,6 +55,7 @@ use onebpf_btf::{Btf, Endian};
 use onebpf_object::Warning;
 use onebpf_sys::{Feature, Host};
 use std::collections::BTreeSet;
+use struct_ops::Tables;
 
 /// The steps of a load, in order. A step's operands are slots that earlier steps fill.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -93,14 +96,16 @@ pub fn plan(spec: &Spec, options: &Options, facts: &Facts) -> Result<Plan> {
     }
     let mut programs = programs::choose(spec, options)?;
     core::relocate(spec, facts, &mut programs)?;
+    let tables = Tables::of(spec, options, facts)?;
     let needed = maps::needed(spec, options, &programs)?;
     let mut draft = Draft::new(spec, options, facts);
     draft.take_token();
     externs::resolve(&mut draft, &programs, &needed)?;
     draft.memlock();
     btf::steps(&mut draft, &mut programs)?;
-    maps::steps(&mut draft, &needed)?;
-    programs::steps(&mut draft, &programs)?;
+    maps::steps(&mut draft, &needed, &tables)?;
+    programs::steps(&mut draft, &programs, &tables)?;
+    tables.steps(&mut draft);
     slots::steps(&mut draft, &needed)?;
     pins::steps(&mut draft)?;
     let mut plan = draft.plan;

@@ -3,7 +3,7 @@
 use super::compare::{compare, mismatch};
 use super::draft::Draft;
 use super::programs::typed;
-use super::scope::{DEFAULT_ROOT, PinAt, PinRule, program_pin};
+use super::scope::{DEFAULT_ROOT, PinAt, PinRule, link_pin, program_pin};
 use super::transaction::next_path;
 use super::{Change, Conversion, CreateMap, FieldDiff, Migration, Object, PinDiff, Slot, Step, object};
 use crate::error::{Code, Error, Result};
@@ -237,6 +237,21 @@ fn items(draft: &Draft<'_>) -> Result<Vec<Item>> {
         };
         let publish = Publish { path, replaces };
         items.push(Item { object: program_object(*slot), name: name.clone(), publish });
+    }
+    for (name, slot) in &draft.links {
+        let Some(path) = link_pin(name, draft.options)? else { continue };
+        let replaces = match draft.facts.pins.get(&path) {
+            None | Some(Pinned::Absent) => false,
+            Some(_) => {
+                let text = format!("link of `{name}`: {} is there already", path.display());
+                return Err(Error::new(Code::PinPath, text));
+            }
+        };
+        items.push(Item {
+            object: Object::Link(*slot),
+            name: name.clone(),
+            publish: Publish { path, replaces },
+        });
     }
     Ok(items)
 }

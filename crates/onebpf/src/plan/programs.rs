@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::externs;
 use super::older;
+use super::struct_ops::{self, Role, Tables};
 use super::{Attach, LoadProgram, Operand, Patch, Step};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::{KernelName, NameKind, Named};
@@ -32,7 +33,7 @@ pub(super) struct Chosen<'a> {
 pub(crate) fn select<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a ProgramSpec>> {
     let all = || spec.programs.values();
     if options.programs.is_empty() && options.sections.is_empty() {
-        return Ok(all().filter(|program| program.autoload).collect());
+        return Ok(all().filter(|program| struct_ops::autoloads(spec, program)).collect());
     }
     for name in &options.programs {
         if !spec.programs.contains_key(name) {
@@ -69,16 +70,16 @@ pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen
 
 /// What of the running kernel the chosen programs name.
 pub(crate) fn kernel_names(spec: &Spec, options: &Options) -> Result<BTreeSet<KernelName>> {
-    Ok(select(spec, options)?
-        .into_iter()
-        .filter_map(|program| attach_target(spec, program, options))
-        .collect())
+    let programs = select(spec, options)?;
+    let targets = programs.into_iter().filter_map(|program| attach_target(spec, program, options));
+    Ok(targets.chain(struct_ops::names(spec, options)?).collect())
 }
 
 /// Adds the steps that load programs, one after the other: they do not depend on each other.
-pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) -> Result<()> {
+pub(super) fn steps(draft: &mut Draft<'_>, programs: &[Chosen<'_>], tables: &Tables<'_>) -> Result<()> {
     // Side by side, without a step between them: they are loaded on several threads.
-    let steps: Vec<LoadProgram> = programs.iter().map(|chosen| one(draft, chosen)).collect::<Result<_>>()?;
+    let steps: Vec<LoadProgram> =
+        programs.iter().map(|chosen| one(draft, chosen, tables)).collect::<Result<_>>()?;
     for (chosen, step) in programs.iter().zip(steps) {
         draft.programs.insert(chosen.spec.name.clone(), step.out);
         draft.push(Step::LoadProgram(Box::new(step)));
@@ -109,7 +110,7 @@ fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
     }
 }
 
-fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
+fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Result<LoadProgram> {
     let Chosen { spec: program, linked, poisons } = chosen;
     let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
     let (kind, attach_type) =
@@ -121,8 +122,14 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>) -> Result<LoadProgram> {
     let infos =
         draft.btf.is_some() && !linked.func_info.is_empty() && draft.has_or(Feature::BtfFunc, no_lines);
     let btf = draft.btf.filter(|_| infos);
-    let attach = attach(draft, program, &place)?;
-    let expected_attach_type = older::attach_type(draft, program, kind, attach_type, &place)?;
+    let role = (kind == ProgramType::STRUCT_OPS).then(|| tables.role(program, &place)).transpose()?;
+    let (attach, expected_attach_type) = if let Some(Role { name, table, module, member }) = role {
+        let module = module.as_ref().map(|module| draft.module(module));
+        (Some(Attach { name: name.clone(), btf_id: *table, module }), *member)
+    } else {
+        let attach = attach(draft, program, &place)?;
+        (attach, older::attach_type(draft, program, kind, attach_type, &place)?)
+    };
     let kernel_version = match (draft.spec.kernel_version, kind) {
         // Kernels before 5.0 compare it with their own for kprobes; later ones do not look.
         (0, ProgramType::KPROBE) => draft.facts.host.version_code,
@@ -210,7 +217,6 @@ fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, pl
     }
     known(draft, chosen, place)?;
     match kind {
-        ProgramType::STRUCT_OPS => refuse("is part of a struct_ops table".to_owned()),
         ProgramType::EXT => refuse("replaces a function of another program".to_owned()),
         _ => Ok(()),
     }

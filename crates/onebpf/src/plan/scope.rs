@@ -38,7 +38,9 @@ pub fn pin_paths(spec: &Spec, options: &Options, facts: &Facts) -> BTreeSet<Path
         .filter_map(|(name, map)| Where::new(spec, options, facts).map(name, map).ok().flatten());
     let maps = maps.map(|pin| pin.path);
     let programs = spec.programs.values().filter_map(|program| program_pin(program, options).ok().flatten());
-    maps.chain(programs).collect()
+    let tables = spec.tables().filter(|_| options.register);
+    let links = tables.filter_map(|(name, _)| link_pin(name, options).ok().flatten());
+    maps.chain(programs).chain(links).collect()
 }
 
 /// Whether the plan depends on iproute2's part of the host; true in it: also on its database of numbers.
@@ -183,6 +185,17 @@ pub(super) fn program_pin(program: &ProgramSpec, options: &Options) -> Result<Op
         }
         _ => Ok(None),
     }
+}
+
+/// Where the options want the link of a struct_ops table to be: beside its map.
+pub(super) fn link_pin(table: &str, options: &Options) -> Result<Option<PathBuf>> {
+    let Some(dir) = options.pins.everything_under.as_ref().filter(|_| !options.pins.disabled) else {
+        return Ok(None);
+    };
+    let name = legal(table).ok_or_else(|| {
+        Error::new(Code::PinScope, format!("the link of `{table}` cannot be pinned under its name"))
+    })?;
+    Ok(Some(dir.join(format!("{name}_link"))))
 }
 
 /// Two maps must not be one pin: `a.b` and `a_b` would be.

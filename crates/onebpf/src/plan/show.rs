@@ -1,7 +1,8 @@
 //! A plan as a person reads it: the dry run.
 
 use super::{
-    Change, CreateMap, FieldDiff, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Step, Transaction,
+    Change, CreateMap, FieldDiff, LoadProgram, Object, Operand, Patch, PinDiff, Plan, Register, Step,
+    Transaction,
 };
 use onebpf_object::{MapType, ProgramType};
 use std::fmt;
@@ -115,6 +116,15 @@ fn row(step: &Step) -> Row {
         Step::Bind { program, name, map, held } => {
             ("bind", name.clone(), format!("{program} holds {map} `{held}`"), None)
         }
+        Step::Table { map, name, programs, register, .. } => {
+            let programs: Vec<String> = programs.iter().map(|(_, program)| program.to_string()).collect();
+            let text = format!("{map} calls {}", programs.join(" "));
+            match register {
+                None => ("complete", name.clone(), text, None),
+                Some(Register::Value) => ("register", name.clone(), text, None),
+                Some(Register::Link(link)) => ("register", name.clone(), text, Some(link.number())),
+            }
+        }
         Step::Fill { map, name, index, object, target, .. } => (
             "fill",
             format!("{name}[{index}]"),
@@ -178,8 +188,11 @@ fn create(map: &CreateMap) -> String {
     if let Some(node) = map.numa_node {
         add(format_args!(", NUMA node {node}"));
     }
-    if let Some(btf) = map.btf {
+    if let Some(btf) = map.btf.filter(|btf| btf.value != 0) {
         add(format_args!(", types [{}] [{}] of {}", btf.key, btf.value, btf.btf));
+    }
+    if let Some(value) = map.kernel_value {
+        add(format_args!(", kernel type [{}]", value.type_id));
     }
     if let Some(inner) = map.inner {
         add(format_args!(", holds maps like {inner}"));
@@ -213,6 +226,7 @@ fn slot(object: Object) -> String {
     match object {
         Object::Map(slot) => slot.to_string(),
         Object::Program(slot) => slot.to_string(),
+        Object::Link(slot) => slot.to_string(),
     }
 }
 

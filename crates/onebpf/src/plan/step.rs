@@ -3,7 +3,7 @@
 mod map;
 mod program;
 
-pub use map::{CreateMap, Fallback, Likeness, MapBtfRef};
+pub use map::{CreateMap, Fallback, KernelValueRef, Likeness, MapBtfRef};
 pub use program::{Attach, LoadProgram, Operand, Patch};
 
 use super::convert::Conversion;
@@ -31,6 +31,9 @@ pub mod object {
     /// A BPF token.
     #[derive(Debug)]
     pub enum Token {}
+    /// A link.
+    #[derive(Debug)]
+    pub enum Link {}
 }
 
 /// A slot of any kind that can be pinned or put into a map.
@@ -41,6 +44,8 @@ pub enum Object {
     Map(Slot<object::Map>),
     /// A program.
     Program(Slot<object::Program>),
+    /// A link.
+    Link(Slot<object::Link>),
 }
 
 /// One kernel operation with all that it needs.
@@ -137,6 +142,20 @@ pub enum Step {
         map: Slot<object::Map>,
         /// The name of that.
         held: String,
+    },
+    /// Put the programs into the value of a struct_ops table, and register it if that is wanted.
+    Table {
+        /// The map.
+        map: Slot<object::Map>,
+        /// Its name.
+        name: String,
+        /// The value; places of programs hold 0.
+        #[serde(serialize_with = "length")]
+        value: Arc<[u8]>,
+        /// Where programs go.
+        programs: Vec<(u32, Slot<object::Program>)>,
+        /// Nothing: whoever loads does that.
+        register: Option<Register>,
     },
     /// Put a map or program into a slot of a map.
     Fill {
@@ -238,6 +257,16 @@ pub enum Step {
     },
     /// Write the manifest, and remove or keep what was replaced.
     Finish,
+}
+
+/// How a struct_ops table is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Register {
+    /// By its value alone: until that is deleted.
+    Value,
+    /// By a link, which this step fills: until the link goes.
+    Link(Slot<object::Link>),
 }
 
 /// What a load changes that others see, and what that depends on.

@@ -18,7 +18,8 @@ impl Found {
         let id = match kind {
             ObjectKind::Map => kernel.map_info(fd)?.id,
             ObjectKind::Program => kernel.prog_info(fd)?.id,
-            ObjectKind::Link | ObjectKind::Btf => 0,
+            ObjectKind::Link => kernel.link_info(fd)?.id,
+            ObjectKind::Btf => 0,
         };
         Ok(Some(Self { kind, id }))
     }

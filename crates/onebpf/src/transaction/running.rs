@@ -217,5 +217,6 @@ fn kind(object: Object) -> ObjectKind {
     match object {
         Object::Map(_) => ObjectKind::Map,
         Object::Program(_) => ObjectKind::Program,
+        Object::Link(_) => ObjectKind::Link,
     }
 }

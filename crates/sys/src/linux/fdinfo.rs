@@ -4,7 +4,7 @@ use crate::{Errno, MapInfo, ObjectKind};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The name of an anonymous inode tells what it is. Names: kernel/bpf/syscall.c (`bpf-map`, `bpf-prog`,
-/// `bpf_link`), kernel/bpf/btf.c (`btf`).
+/// `bpf-link`; some had `bpf_link`), kernel/bpf/btf.c (`btf`).
 pub(super) fn kind(fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>, Errno> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let target = rustix::fs::readlink(path, Vec::new())?;
@@ -13,7 +13,7 @@ pub(super) fn kind(fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>, Errno> {
     Ok(match name.trim_matches(['[', ']']) {
         "bpf-map" => Some(ObjectKind::Map),
         "bpf-prog" => Some(ObjectKind::Program),
-        "bpf_link" => Some(ObjectKind::Link),
+        "bpf-link" | "bpf_link" => Some(ObjectKind::Link),
         "btf" => Some(ObjectKind::Btf),
         _ => None,
     })

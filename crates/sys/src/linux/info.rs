@@ -2,8 +2,8 @@
 
 use super::bpf::{address_mut, bpf, bpf_fd};
 use super::fdinfo;
-use crate::uapi::{IdAttr, InfoAttr, RawBtfInfo, RawMapInfo, RawProgInfo, cmd};
-use crate::{BtfInfo, Errno, MapInfo, ObjectKind, ProgInfo};
+use crate::uapi::{IdAttr, InfoAttr, RawBtfInfo, RawLinkInfo, RawMapInfo, RawProgInfo, cmd};
+use crate::{BtfInfo, Errno, LinkInfo, MapInfo, ObjectKind, ProgInfo};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -77,6 +77,17 @@ pub(super) fn prog(fd: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
         run_count: raw.run_cnt,
         run_time_ns: raw.run_time_ns,
     })
+}
+
+pub(super) fn link(fd: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+    /// `enum bpf_link_type`.
+    const STRUCT_OPS: u32 = 9;
+    fdinfo::expect(fd, ObjectKind::Link)?;
+    let mut raw = RawLinkInfo::default();
+    // SAFETY: it is all zero, so that no part of it is an address for the kernel to write names to.
+    unsafe { fill(fd, &mut raw) }?;
+    let map_id = if raw.link_type == STRUCT_OPS { raw.map_id } else { 0 };
+    Ok(LinkInfo { id: raw.id, link_type: raw.link_type, prog_id: raw.prog_id, map_id })
 }
 
 pub(super) fn btf(fd: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {

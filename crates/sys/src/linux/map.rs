@@ -2,11 +2,12 @@
 
 use super::bpf::{address, address_mut, bpf, bpf_fd};
 use super::{host, info, object_name};
-use crate::uapi::{BPF_F_NUMA_NODE, BPF_F_TOKEN_FD, ElemAttr, MapCreateAttr, cmd};
+use crate::uapi::{BPF_F_NUMA_NODE, BPF_F_TOKEN_FD, BPF_F_VTYPE_BTF_OBJ_FD, ElemAttr, MapCreateAttr, cmd};
 use crate::{Errno, MapCreate};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 pub(super) fn create(map: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
+    let module = map.kernel_value.and_then(|value| value.module);
     let mut attr = MapCreateAttr {
         map_type: map.map_type,
         key_size: map.key_size,
@@ -14,17 +15,19 @@ pub(super) fn create(map: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         max_entries: map.max_entries,
         map_flags: map.flags
             | map.numa_node.map_or(0, |_| BPF_F_NUMA_NODE)
-            | map.token.map_or(0, |_| BPF_F_TOKEN_FD),
+            | map.token.map_or(0, |_| BPF_F_TOKEN_FD)
+            | module.map_or(0, |_| BPF_F_VTYPE_BTF_OBJ_FD),
         inner_map_fd: map.inner.map_or(0, raw),
         numa_node: map.numa_node.unwrap_or(0),
         map_name: object_name(map.name)?,
         btf_fd: map.btf.map_or(0, |b| raw(b.fd)),
         btf_key_type_id: map.btf.map_or(0, |b| b.key_type),
         btf_value_type_id: map.btf.map_or(0, |b| b.value_type),
+        btf_vmlinux_value_type_id: map.kernel_value.map_or(0, |value| value.type_id),
+        value_type_btf_obj_fd: module.map_or(0, raw),
         map_extra: map.extra,
         map_ifindex: map.ifindex,
         map_token_fd: map.token.map_or(0, raw),
-        ..MapCreateAttr::default()
     };
     // SAFETY: the attributes hold no address; the command returns a new fd.
     unsafe { bpf_fd(cmd::MAP_CREATE, &mut attr) }

@@ -8,6 +8,7 @@ mod fdinfo;
 mod files;
 mod host;
 mod info;
+mod link;
 mod map;
 mod memory;
 mod netns;
@@ -15,8 +16,8 @@ mod prog;
 mod route;
 
 use crate::types::{
-    Batch, BatchCursor, BtfInfo, BtfLoad, Host, MapCreate, MapInfo, ObjectKind, ProgInfo, ProgLoad, ProgRun,
-    ProgRunResult, RenameMode, RouteReply,
+    Batch, BatchCursor, BtfInfo, BtfLoad, Host, LinkCreate, LinkInfo, MapCreate, MapInfo, ObjectKind,
+    ProgInfo, ProgLoad, ProgRun, ProgRunResult, RenameMode, RouteReply,
 };
 use crate::{Errno, Error, Kernel, Memory, Op, Result};
 use std::ops::ControlFlow;
@@ -107,11 +108,26 @@ impl Kernel for Linux {
         prog::run(prog, &run).op(Op::ProgRun)
     }
 
+    fn link_create(&self, attr: LinkCreate<'_>) -> Result<OwnedFd> {
+        link::create(attr).op(Op::LinkCreate)
+    }
+    fn link_update(
+        &self,
+        link: BorrowedFd<'_>,
+        object: BorrowedFd<'_>,
+        old: Option<BorrowedFd<'_>>,
+    ) -> Result<()> {
+        link::update(link, object, old).op(Op::LinkUpdate)
+    }
+
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo> {
         info::map(map).op(Op::MapInfo)
     }
     fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo> {
         info::prog(prog).op(Op::ProgInfo)
+    }
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo> {
+        info::link(link).op(Op::LinkInfo)
     }
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {
         info::btf(btf).op(Op::BtfInfo)

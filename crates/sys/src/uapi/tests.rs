@@ -1,8 +1,9 @@
 //! Every number and offset against what the running kernel says in its BTF.
 
 use super::{
-    BatchAttr, BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, MapCreateAttr, PinAttr, ProgLoadAttr,
-    RawBtfInfo, RawMapInfo, RawProgInfo, TestRunAttr, TokenCreateAttr, cmd,
+    BatchAttr, BindMapAttr, BtfLoadAttr, ElemAttr, IdAttr, InfoAttr, LinkCreateAttr, LinkUpdateAttr,
+    MapCreateAttr, PinAttr, ProgLoadAttr, RawBtfInfo, RawLinkInfo, RawMapInfo, RawProgInfo, TestRunAttr,
+    TokenCreateAttr, cmd,
 };
 use crate::{Kernel, Linux};
 use onebpf_btf::{Btf, Def, Kind, Members, TypeId};
@@ -39,6 +40,8 @@ fn attributes_lie_where_the_kernel_has_them() {
             ctx_size_in, ctx_size_out, ctx_in, ctx_out, flags, cpu, batch_size),
         layout!(IdAttr: next_id, open_flags; id is "start_id"; id is "map_id"; id is "btf_id"),
         layout!(BindMapAttr: prog_fd, map_fd, flags),
+        layout!(LinkCreateAttr: prog_fd, target_fd, attach_type, flags; prog_fd is "map_fd"),
+        layout!(LinkUpdateAttr: link_fd, new_prog_fd, flags, old_prog_fd; new_prog_fd is "new_map_fd"),
         layout!(InfoAttr: bpf_fd, info_len, info),
         layout!(BtfLoadAttr: btf, btf_log_buf, btf_size, btf_log_size, btf_log_level, btf_log_true_size, btf_flags,
             btf_token_fd),
@@ -67,8 +70,11 @@ fn infos_lie_where_the_kernel_has_them() {
         nr_line_info, line_info, jited_line_info, nr_jited_line_info, line_info_rec_size,
         jited_line_info_rec_size, nr_prog_tags, prog_tags, run_time_ns, run_cnt, recursion_misses,
         verified_insns; prog_type is "type"; bits is "gpl_compatible");
+    let link = layout!(RawLinkInfo: id, prog_id, map_id; link_type is "type");
     let blob = layout!(RawBtfInfo: btf, btf_size, id, name, name_len, kernel_btf);
-    for (name, fields) in [("bpf_map_info", map), ("bpf_prog_info", prog), ("bpf_btf_info", blob)] {
+    for (name, fields) in
+        [("bpf_map_info", map), ("bpf_prog_info", prog), ("bpf_link_info", link), ("bpf_btf_info", blob)]
+    {
         let id = btf.find(name, Kind::Struct).expect(name);
         let mut kernel = Layout::new();
         flatten(&btf, id, 0, &mut kernel);
@@ -84,6 +90,8 @@ fn commands_have_the_kernels_numbers() {
     let values: BTreeMap<&str, i128> = values.into_iter().map(|v| (v.name, v.value)).collect();
     for (name, ours) in [
         ("BPF_MAP_CREATE", cmd::MAP_CREATE),
+        ("BPF_LINK_CREATE", cmd::LINK_CREATE),
+        ("BPF_LINK_UPDATE", cmd::LINK_UPDATE),
         ("BPF_MAP_LOOKUP_ELEM", cmd::MAP_LOOKUP_ELEM),
         ("BPF_MAP_UPDATE_ELEM", cmd::MAP_UPDATE_ELEM),
         ("BPF_MAP_DELETE_ELEM", cmd::MAP_DELETE_ELEM),

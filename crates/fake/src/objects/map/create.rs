@@ -17,6 +17,8 @@ impl Map {
             attr.numa_node.is_some_and(|node| node != 0) && !config.at_least(4, 14),
             attr.btf.is_some() && !config.has(Feature::Btf),
             attr.extra != 0 && !config.at_least(5, 16),
+            attr.kernel_value.is_some() && !config.at_least(5, 6),
+            attr.kernel_value.is_some_and(|value| value.module.is_some()) && !config.at_least(6, 9),
         ];
         if unknown.contains(&true) {
             return Err(Errno::TOOBIG);
@@ -77,6 +79,11 @@ fn check_shape(row: &MapRow, attr: &MapCreate<'_>, config: &Config) -> Result<()
     };
     let odd = fixed.is_some_and(|size| size != value_size);
     let wrong = match row.shape {
+        // `bpf_struct_ops_map_alloc_check`: the object's BTF is held though it has no types.
+        Shape::Table => {
+            max_entries != 1 || key_size != 4 || attr.kernel_value.is_none() || attr.btf.is_none()
+        }
+        _ if attr.kernel_value.is_some() => true,
         // A prefix length and 1 to 256 bytes; never preallocated.
         Shape::Hash if row.map_type == since::LPM_TRIE => {
             max_entries == 0

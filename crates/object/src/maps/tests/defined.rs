@@ -2,7 +2,7 @@
 
 use super::Object;
 use crate::elf::SectionKind;
-use crate::{Contents, Dialect, MapType};
+use crate::{Contents, Dialect, MapType, OpsTable};
 use onebpf_btf::{
     Btf, Builder, Endian, IntEncoding, Kind, OwnedDef, OwnedMember, OwnedType, Secinfo, TypeId, VarLinkage,
 };
@@ -244,7 +244,8 @@ fn optional_struct_ops_are_not_created() {
     for (name, byte) in [("a", 1), ("b", 2)] {
         let map = &found.maps[name];
         assert_eq!((map.autocreate, map.flags, map.value.size), (false, 0x2000, 4));
-        assert_eq!(map.contents, Contents::Data(vec![byte, 0, 0, 0]));
+        let table = OpsTable { data: vec![byte, 0, 0, 0], ..OpsTable::default() };
+        assert_eq!(map.contents, Contents::Ops(table));
     }
     assert_eq!(found.places.map_at(section, 4), Some("b"));
     object.elf.symbols[1].value = 5;

@@ -35,6 +35,9 @@ pub struct CreateMap {
     /// By whose right.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Slot<object::Token>>,
+    /// The kernel's type that its value has (struct_ops).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_value: Option<KernelValueRef>,
     /// Template for the maps that it will hold.
     pub inner: Option<Slot<object::Map>>,
     /// Arenas: where the object's variables begin, in bytes.
@@ -89,6 +92,16 @@ pub struct MapBtfRef {
     pub key: u32,
     /// Value type id.
     pub value: u32,
+}
+
+/// The kernel's type of a map's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct KernelValueRef {
+    /// Type id.
+    pub type_id: u32,
+    /// The module's BTF, if it is a module's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<Slot<object::Btf>>,
 }
 
 /// What a step may leave out when the kernel refuses it.
