@@ -60,3 +60,8 @@ pub(crate) fn u32_at(data: &[u8], at: usize, endian: Endian) -> Option<u32> {
 pub(crate) fn slice_at(data: &[u8], at: usize, len: usize) -> Option<&[u8]> {
     data.get(at..at.checked_add(len)?)
 }
+
+/// Whether some bytes start with this string and its NUL.
+pub(crate) fn is_string(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.get(text.len()) == Some(&0) && bytes.starts_with(text)
+}

@@ -60,10 +60,12 @@ impl Btf {
     }
 
     fn validate_members(&self, size: u32, members: Members<'_>) -> Result<()> {
-        for member in members {
+        // Names only for the message.
+        for (n, member) in members.without_names().enumerate() {
             let end = u64::from(member.bit_offset) + self.bits_of(&member)?;
             check(end <= u64::from(size) * 8, || {
-                format!("member `{}` ends at bit {end}, the type has {size} bytes", member.name)
+                let name = members.get(n).map_or("", |member| member.name);
+                format!("member `{name}` ends at bit {end}, the type has {size} bytes")
             })?;
         }
         Ok(())
@@ -74,6 +76,9 @@ impl Btf {
             (Some(bits), _) => Ok(u64::from(bits)),
             (None, Def::Int { size, bits, offset, .. }) if u32::from(bits) < size.saturating_mul(8) => {
                 Ok(u64::from(bits) + u64::from(offset))
+            }
+            (None, Def::Int { size, .. } | Def::Struct { size, .. } | Def::Union { size, .. }) => {
+                Ok(u64::from(size) * 8)
             }
             _ => self.size_of(member.ty).map(|size| size * 8),
         }

@@ -93,6 +93,42 @@ fn a_rejected_program_shows_the_source_line() {
     });
 }
 
+/// A program of `core_missing`, what it asks for, and what the kernel has instead.
+const CORE_FINDS_NOTHING: [(&str, &str, &str); 4] = [
+    (
+        "missing_field",
+        "`struct task_struct.no_such_field`",
+        "the kernel's `struct task_struct` has no member `no_such_field`",
+    ),
+    ("missing_type", "`struct no_such_struct.member`", "the kernel has no type `struct no_such_struct`"),
+    (
+        "missing_enumerator",
+        "`enum pid_type::PIDTYPE_NO_SUCH`",
+        "the kernel's `enum pid_type` has no enumerator `PIDTYPE_NO_SUCH`",
+    ),
+    (
+        "other_type",
+        "`struct task_struct.comm.id`",
+        "the kernel's `struct task_struct` has `char comm[16]` there, which cannot be read as",
+    ),
+];
+
+#[test]
+fn what_core_does_not_find_is_named_with_its_source_line() {
+    in_private("what_core_does_not_find_is_named_with_its_source_line", || {
+        for (program, what, why) in CORE_FINDS_NOTHING {
+            let options = Options { programs: vec![program.to_owned()], ..options() };
+            let error = load_spec(&linux(), &spec("core_missing"), &options).unwrap_err();
+            let (text, report) = (error.to_string(), error.report());
+            assert_eq!((report.code, report.errno), ("E0403", Some(Errno::INVAL)), "{error}");
+            assert!(text.contains(program) && text.contains(what) && text.contains(why), "{text}");
+            let line = report.place.source.as_ref().expect("a source line");
+            assert!(line.file.ends_with("core_missing.bpf.c") && line.line > 30, "{line:?}");
+            assert!(report.hints.iter().any(|hint| hint.contains("bpf_core_field_exists")), "{report:#?}");
+        }
+    });
+}
+
 #[test]
 fn a_small_object_takes_three_calls() {
     in_private("a_small_object_takes_three_calls", || {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, Result, What};
+use crate::read::types::Look;
 use crate::{Btf, CoreRelo, CoreReloKind, Def, Kind, Type, TypeId};
 
 /// The longest walk (libbpf `BPF_CORE_SPEC_MAX_LEN`).
@@ -47,14 +48,14 @@ impl<'a> Spec<'a> {
         let (root, kind, pointer) = (relo.type_id, relo.kind, btf.pointer_size());
         let mut spec = Spec { btf, root, kind, pointer, steps: Vec::new(), bit_offset: 0, depth: 0 };
         let family = Family::of(relo.kind)?;
-        btf.get(relo.type_id)?;
+        btf.look_at(relo.type_id, Look::NoNames)?;
         if family == Family::Type {
             return if text == "0" { Ok(spec) } else { Err(bad(text, "a type has no members to name")) };
         }
         let path = indexes(text)?;
         spec.depth = path.len();
         let (&first, rest) = path.split_first().ok_or_else(|| bad(text, "it is empty"))?;
-        let root = btf.strip(relo.type_id)?;
+        let root = btf.strip_looking(relo.type_id, Look::Name)?;
         if family == Family::Enumerator {
             let name = enumerator(&root, first).filter(|_| rest.is_empty());
             let name = name.ok_or_else(|| bad(text, "it leads to no enumerator"))?;
@@ -72,7 +73,7 @@ impl<'a> Spec<'a> {
 
     /// One number of the access string.
     fn walk(&mut self, id: TypeId, index: u32, text: &str) -> Result<TypeId> {
-        let ty = self.btf.strip(id)?;
+        let ty = self.btf.strip_looking(id, Look::Name)?;
         match ty.def {
             Def::Struct { members, .. } | Def::Union { members, .. } => {
                 let outside = || bad(text, format!("{} `{}` has no member {index}", ty.kind, ty.name));
@@ -84,7 +85,7 @@ impl<'a> Spec<'a> {
                 Ok(member.ty)
             }
             Def::Array { elem, count, .. } => {
-                let elem = self.btf.strip(elem)?.id;
+                let elem = self.btf.strip_looking(elem, Look::NoNames)?.id;
                 if index >= count && !self.ends_in_flexible_array(count)? {
                     return Err(bad(text, format!("element {index} of an array of {count}")));
                 }
@@ -103,7 +104,7 @@ impl<'a> Spec<'a> {
         else {
             return Ok(false);
         };
-        Ok(match self.btf.get(ty)?.def {
+        Ok(match self.btf.look_at(ty, Look::NoNames)?.def {
             Def::Struct { members, .. } | Def::Union { members, .. } => index as usize + 1 == members.len(),
             _ => false,
         })
@@ -186,7 +187,7 @@ fn bad(text: &str, why: impl fmt::Display) -> Error {
 /// As C would say it: `struct sk_buff.cb[2]`, `enum pid_type::PIDTYPE_TGID`.
 impl fmt::Display for Spec<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.btf.get(self.root) {
+        match self.btf.look_at(self.root, Look::Name) {
             Ok(root) => f.write_str(&type_name(&root))?,
             Err(_) => write!(f, "type {}", self.root)?,
         }

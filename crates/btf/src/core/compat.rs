@@ -2,6 +2,7 @@
 
 use super::{Steps, essential, name, same_kind};
 use crate::error::{Result, What};
+use crate::read::types::Look;
 use crate::read::walk::MAX_DEPTH;
 use crate::{Btf, Def, Type, TypeId};
 
@@ -19,7 +20,14 @@ impl<'a> Pair<'a> {
 
     /// Both, behind typedefs and modifiers.
     pub(super) fn strip(self) -> Result<(Type<'a>, Type<'a>)> {
-        Ok((self.local.0.strip(self.local.1)?, self.target.0.strip(self.target.1)?))
+        self.strip_looking(Look::Full)
+    }
+
+    fn strip_looking(self, look: Look) -> Result<(Type<'a>, Type<'a>)> {
+        Ok((
+            self.local.0.strip_looking(self.local.1, look)?,
+            self.target.0.strip_looking(self.target.1, look)?,
+        ))
     }
 }
 
@@ -27,7 +35,7 @@ impl<'a> Pair<'a> {
 /// neither size nor sign (libbpf `bpf_core_fields_are_compat`).
 pub(super) fn fields(mut pair: Pair<'_>) -> Result<bool> {
     for _ in 0..MAX_DEPTH {
-        let (local, target) = pair.strip()?;
+        let (local, target) = pair.strip_looking(Look::NoNames)?;
         let composite = |def: &Def<'_>| matches!(def, Def::Struct { .. } | Def::Union { .. });
         if composite(&local.def) && composite(&target.def) {
             return Ok(true);
@@ -38,6 +46,7 @@ pub(super) fn fields(mut pair: Pair<'_>) -> Result<bool> {
         match (local.def, target.def) {
             (Def::Ptr(_) | Def::Float { .. }, _) => return Ok(true),
             (Def::Fwd { .. } | Def::Enum { .. } | Def::Enum64 { .. }, _) => {
+                let (local, target) = pair.strip_looking(Look::Name)?;
                 let (local, target) = (essential(name(&local)), essential(name(&target)));
                 return Ok(local.is_empty() || target.is_empty() || local == target);
             }
@@ -56,13 +65,14 @@ pub(super) fn types(pair: Pair<'_>, steps: &mut Steps) -> Result<bool> {
 }
 
 fn types_within(mut pair: Pair<'_>, level: u32, steps: &mut Steps) -> Result<bool> {
-    let (local, target) = (pair.local.0.get(pair.local.1)?, pair.target.0.get(pair.target.1)?);
-    if !same_kind(local.kind, target.kind) {
+    let kind = |(btf, id): (&Btf, TypeId)| btf.look_at(id, Look::NoNames).map(|ty| ty.kind);
+    let (local, target) = (kind(pair.local)?, kind(pair.target)?);
+    if !same_kind(local, target) {
         return Ok(false);
     }
     for _ in 0..MAX_DEPTH {
         steps.take()?;
-        let (local, target) = pair.strip()?;
+        let (local, target) = pair.strip_looking(Look::NoNames)?;
         if !same_kind(local.kind, target.kind) {
             return Ok(false);
         }
@@ -85,7 +95,7 @@ fn types_within(mut pair: Pair<'_>, level: u32, steps: &mut Steps) -> Result<boo
                 }
                 for (one, other) in params.zip(others) {
                     let level = level.checked_sub(1).ok_or(What::Depth(MAX_DEPTH))?;
-                    let (one, other) = pair.with(one.ty, other.ty).strip()?;
+                    let (one, other) = pair.with(one.ty, other.ty).strip_looking(Look::NoNames)?;
                     if !types_within(pair.with(one.id, other.id), level, steps)? {
                         return Ok(false);
                     }

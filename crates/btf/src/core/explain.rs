@@ -1,9 +1,14 @@
 //! What to tell people about a relocation that does not work out.
 
-use super::access::{Family, Spec, type_name};
+use super::access::{Family, MAX_LEN, Spec, Step, type_name};
 use super::{Fixup, Matcher, Steps, essential, matching};
 use crate::error::Result;
-use crate::{CoreRelo, CoreReloKind};
+use crate::{Btf, CoreRelo, CoreReloKind, Def, Member, Members, TypeId};
+
+/// Longest declaration in a message; the body of an anonymous struct may be longer than anybody reads.
+const LONGEST: usize = 100;
+/// Members that are looked at to explain why one is missing; the largest structs have some hundreds.
+const MEMBERS: u32 = 1 << 12;
 
 /// Why nothing in the target fits: the first part of the walk that the candidates lack.
 pub(super) fn missing(matcher: &mut Matcher<'_>, relo: &CoreRelo) -> Result<String> {
@@ -29,12 +34,53 @@ pub(super) fn missing(matcher: &mut Matcher<'_>, relo: &CoreRelo) -> Result<Stri
         });
         if let (Some(taken), Some(next)) = (taken, spec.steps.get(len)) {
             return Ok(match next.name {
-                Some(name) => format!("the kernel's `{taken}` has no member `{name}` of a fitting type"),
+                Some(name) => {
+                    let what = other_type(&taken, &spec, next);
+                    format!(
+                        "the kernel's `{taken}` has {}",
+                        what.unwrap_or_else(|| format!("no member `{name}`"))
+                    )
+                }
                 None => format!("the kernel's `{taken}` has no element {}", next.index),
             });
         }
     }
     Ok(format!("the kernel's `{there}` is not of the same shape"))
+}
+
+/// Where a walk ends in the target there is a member of the name that comes next, but of a type that does not fit: both.
+fn other_type(taken: &Spec<'_>, local: &Spec<'_>, next: &Step<'_>) -> Option<String> {
+    let last = taken.steps.last()?;
+    let end = match last.name {
+        Some(_) => members(taken.btf, last.ty)?.get(last.index as usize)?.ty,
+        None => last.ty,
+    };
+    let here = members(local.btf, next.ty)?.get(next.index as usize)?;
+    let there = named(taken.btf, end, here.name, MAX_LEN, &mut Steps(MEMBERS))?;
+    let text = |btf: &Btf, member: &Member<'_>| {
+        btf.declare(member.ty, member.name).ok().filter(|text| text.len() <= LONGEST)
+    };
+    let (there, here) = (text(taken.btf, &there)?, text(local.btf, &here)?);
+    Some(format!("`{there}` there, which cannot be read as `{here}`"))
+}
+
+/// A member of a struct, or of an anonymous one within it.
+fn named<'a>(btf: &'a Btf, id: TypeId, name: &str, depth: usize, steps: &mut Steps) -> Option<Member<'a>> {
+    let depth = depth.checked_sub(1)?;
+    members(btf, id)?.find_map(|member| {
+        steps.take().ok()?;
+        if member.name.is_empty() {
+            return named(btf, member.ty, name, depth, steps);
+        }
+        (member.name == name).then_some(member)
+    })
+}
+
+fn members(btf: &Btf, id: TypeId) -> Option<Members<'_>> {
+    match btf.strip(id).ok()?.def {
+        Def::Struct { members, .. } | Def::Union { members, .. } => Some(members),
+        _ => None,
+    }
 }
 
 /// Two candidates that lead to different results.

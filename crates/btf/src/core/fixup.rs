@@ -3,6 +3,7 @@
 use super::access::{Family, Spec};
 use crate::bytes::Endian;
 use crate::error::{Error, Result, What};
+use crate::read::types::Look;
 use crate::read::walk::MAX_DEPTH;
 use crate::{Btf, CoreReloKind, Def, Member, TypeId};
 
@@ -86,7 +87,7 @@ fn field(kind: CoreReloKind, spec: &Spec<'_>) -> Result<Answer> {
     if last.name.is_none() {
         return element(kind, spec, last.ty);
     }
-    let member = match spec.btf.get(last.ty)?.def {
+    let member = match spec.btf.look_at(last.ty, Look::NoNames)?.def {
         Def::Struct { members, .. } | Def::Union { members, .. } => members.get(last.index as usize),
         _ => None,
     };
@@ -142,7 +143,7 @@ struct Placed {
 
 impl Placed {
     fn of(spec: &Spec<'_>, member: &Member<'_>) -> Result<Placed> {
-        let ty = spec.btf.strip(member.ty)?;
+        let ty = spec.btf.strip_looking(member.ty, Look::NoNames)?;
         let (size, signed) = match ty.def {
             Def::Int { size, encoding, .. } => (Some(size), encoding.is_signed()),
             Def::Enum { size, signed, .. } | Def::Enum64 { size, signed, .. } => (Some(size), signed),
@@ -180,12 +181,12 @@ impl Placed {
 
 /// Bytes that a load of this type takes: of an array, those of an element.
 fn width(spec: &Spec<'_>, id: TypeId) -> Result<u32> {
-    let mut ty = spec.btf.strip(id)?;
+    let mut ty = spec.btf.strip_looking(id, Look::NoNames)?;
     for _ in 0..MAX_DEPTH {
         let Def::Array { elem, .. } = ty.def else {
             return u32::try_from(spec.size_of(ty.id)?).map_err(|_| What::Size.into());
         };
-        ty = spec.btf.strip(elem)?;
+        ty = spec.btf.strip_looking(elem, Look::NoNames)?;
     }
     Err(Error::from(What::Depth(MAX_DEPTH)).in_type(id))
 }
@@ -194,7 +195,7 @@ fn width(spec: &Spec<'_>, id: TypeId) -> Result<u32> {
 /// width; everything else does not.
 fn can_be_resized(local: (&Btf, TypeId), target: (&Btf, TypeId)) -> Result<bool> {
     const SIGNED: u8 = 1;
-    Ok(match (local.0.get(local.1)?.def, target.0.get(target.1)?.def) {
+    Ok(match (local.0.look_at(local.1, Look::NoNames)?.def, target.0.look_at(target.1, Look::NoNames)?.def) {
         (Def::Ptr(_), Def::Ptr(_)) => true,
         (Def::Int { encoding: one, .. }, Def::Int { encoding: other, .. }) => {
             one.0 != SIGNED && other.0 != SIGNED
@@ -219,7 +220,7 @@ fn enumerator(kind: CoreReloKind, spec: &Spec<'_>) -> Result<Answer> {
         return Ok(Answer::certain(1));
     }
     let step = spec.steps.first().ok_or_else(|| empty(spec))?;
-    let value = match spec.btf.get(step.ty)?.def {
+    let value = match spec.btf.look_at(step.ty, Look::NoNames)?.def {
         Def::Enum { values, .. } => {
             values.get(step.index as usize).map(|it| i64::from(it.value as i32) as u64)
         }

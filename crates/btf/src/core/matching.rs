@@ -4,7 +4,9 @@ use super::access::{Family, MAX_LEN, Spec, Step};
 use super::candidates::Candidate;
 use super::compat::{self, Pair};
 use super::{Steps, essential, types_match};
+use crate::bytes::is_string;
 use crate::error::{Result, What};
+use crate::read::types::Look;
 use crate::{CoreReloKind, Def, TypeId};
 
 /// Where the local walk leads in a candidate; nothing if it does not fit (libbpf `bpf_core_spec_match`).
@@ -55,7 +57,7 @@ fn field<'a>(local: &Spec<'_>, mut target: Spec<'a>, steps: &mut Steps) -> Resul
             }
             continue;
         }
-        let ty = target.btf.strip(id)?;
+        let ty = target.btf.strip_looking(id, Look::NoNames)?;
         id = ty.id;
         // The first number counts from the pointer that is followed, not in an array.
         if n > 0 {
@@ -63,7 +65,7 @@ fn field<'a>(local: &Spec<'_>, mut target: Spec<'a>, steps: &mut Steps) -> Resul
             if step.index >= count && !target.ends_in_flexible_array(count)? {
                 return Ok(None);
             }
-            id = target.btf.strip(elem)?.id;
+            id = target.btf.strip_looking(elem, Look::NoNames)?.id;
         }
         enter(&mut target)?;
         target.steps.push(Step { ty: id, index: step.index, name: None });
@@ -80,7 +82,9 @@ struct Wanted<'a> {
 
 impl<'l> Wanted<'l> {
     fn of(local: &Spec<'l>, step: &Step<'l>) -> Result<Option<Wanted<'l>>> {
-        let (Def::Struct { members, .. } | Def::Union { members, .. }) = local.btf.get(step.ty)?.def else {
+        let (Def::Struct { members, .. } | Def::Union { members, .. }) =
+            local.btf.look_at(step.ty, Look::Name)?.def
+        else {
             return Ok(None);
         };
         let member = members.get(step.index as usize);
@@ -90,20 +94,22 @@ impl<'l> Wanted<'l> {
     /// Looks for the member in a struct and in the anonymous ones within it. If it is found and its type will do, the walk
     /// is longer by it, and its type is returned (libbpf `bpf_core_match_member`). Depth is bounded by [`MAX_LEN`].
     fn seek(&self, spec: &mut Spec<'_>, id: TypeId, steps: &mut Steps) -> Result<Option<TypeId>> {
-        let ty = spec.btf.strip(id)?;
+        let ty = spec.btf.strip_looking(id, Look::Name)?;
         let (Def::Struct { members, .. } | Def::Union { members, .. }) = ty.def else { return Ok(None) };
         let (bits, depth) = (spec.bit_offset, spec.depth);
-        for (index, member) in members.enumerate() {
+        for (index, name) in members.name_tails().enumerate() {
             steps.take()?;
             if depth >= MAX_LEN {
                 return Err(What::Depth(MAX_LEN as u32).into());
             }
-            if !member.name.is_empty() && member.name != self.name {
+            let anonymous = name.first() == Some(&0);
+            if !anonymous && !is_string(name, self.name.as_bytes()) {
                 continue;
             }
+            let Some(member) = members.get(index) else { continue };
             enter(spec)?;
             spec.add_bits(member.bit_offset)?;
-            if member.name.is_empty() {
+            if anonymous {
                 if let Some(found) = self.seek(spec, member.ty, steps)? {
                     return Ok(Some(found));
                 }

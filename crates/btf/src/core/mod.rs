@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use crate::core::access::Spec;
 use crate::core::candidates::{Candidate, Candidates};
 use crate::error::{Result, What};
+use crate::read::types::Look;
 use crate::{Btf, CoreRelo, CoreReloKind, Kind, Type, TypeId};
 
 pub use fixup::Fixup;
@@ -68,7 +69,7 @@ impl<'a> Matcher<'a> {
         if relo.kind == CoreReloKind::TypeIdLocal {
             return Ok(Fixup::of_local_type(relo.type_id));
         }
-        let local = self.local.get(relo.type_id)?;
+        let local = self.local.look_at(relo.type_id, Look::Name)?;
         if name(&local).is_empty() {
             return Err(What::Core(format!("{} of a type without a name", relo.kind)).into());
         }
@@ -121,7 +122,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn found(&mut self, id: TypeId) -> Result<&[Candidate<'a>]> {
-        let local = self.local.get(id)?;
+        let local = self.local.look_at(id, Look::Name)?;
         self.candidates.of(&local)
     }
 }
@@ -152,9 +153,11 @@ pub(crate) fn essential(name: &str) -> &str {
     at.and_then(|at| name.get(..=at)).unwrap_or(name)
 }
 
-/// Exactly three underscores after the byte at `at`, and something else behind them.
+/// Exactly three underscores after the byte at `at`, and something else behind them; in a section of many strings, all that
+/// within one of them.
 fn is_flavour(bytes: &[u8], at: usize) -> bool {
-    matches!(bytes.get(at..at + 5), Some([a, b'_', b'_', b'_', z]) if *a != b'_' && *z != b'_')
+    let other = |byte: u8| byte != b'_' && byte != 0;
+    matches!(bytes.get(at..at + 5), Some([a, b'_', b'_', b'_', z]) if other(*a) && other(*z))
 }
 
 /// Whether types of these kinds can stand for each other (libbpf `btf_kind_core_compat`).

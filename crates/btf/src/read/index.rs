@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::bytes::{Endian, u32_at};
+use crate::bytes::{Endian, is_string, u32_at};
 use crate::error::{Error, Result, What};
 use crate::{Btf, Kind, TypeId};
 
@@ -12,7 +12,7 @@ use crate::{Btf, Kind, TypeId};
 pub(crate) const TYPE_LEN: usize = 12;
 
 /// A linear search costs less than an index until about this many lookups.
-const LOOKUPS_BEFORE_INDEX: u32 = 4;
+const LOOKUPS_BEFORE_INDEX: u32 = 2;
 
 /// The offset of each type in the type section.
 pub(crate) struct Offsets {
@@ -70,10 +70,10 @@ fn type_len(
     at: usize,
     endian: Endian,
 ) -> std::result::Result<usize, What> {
-    let info = u32_at(section, at + 4, endian).ok_or(What::Truncated("type"))?;
+    let info = u32_at(section, at + 4, endian).ok_or_else(|| What::Truncated("type"))?;
     let (kind, vlen) = ((info >> 24) & 0x7f, info & 0x00ff_ffff);
     let shape = shapes.get(kind as usize).copied().flatten();
-    let (fixed, element) = shape.ok_or(What::Kind(kind))?;
+    let (fixed, element) = shape.ok_or_else(|| What::Kind(kind))?;
     let len = TYPE_LEN + fixed as usize + vlen as usize * element as usize;
     if len > section.len() - at {
         return Err(What::Truncated(Kind::from_number(kind).map_or("type of unknown kind", Kind::name)));
@@ -88,6 +88,9 @@ pub(crate) struct Names {
     functions: Index,
     others: Index,
     long_size: OnceLock<u32>,
+    decl_tags: OnceLock<Vec<TypeId>>,
+    /// Types whose name has a flavour: few or none in a kernel.
+    pub(crate) flavoured: OnceLock<Vec<TypeId>>,
 }
 
 /// How compilers write `long` and `unsigned long`.
@@ -162,6 +165,14 @@ impl Btf {
         self.candidates(name, functions).filter(wanted).collect()
     }
 
+    /// The own types that are tags on declarations, in order: found in one pass, when first asked for.
+    pub fn decl_tags(&self) -> &[TypeId] {
+        self.names().decl_tags.get_or_init(|| {
+            let heads = Heads::of(self);
+            heads.ids().filter(|id| heads.kind(*id) == Some(Kind::DeclTag as u32)).collect()
+        })
+    }
+
     /// Own types with the offsets of their names, not decoded.
     pub(crate) fn own_names(&self) -> impl Iterator<Item = (TypeId, u32)> + '_ {
         let heads = Heads::of(self);
@@ -219,7 +230,7 @@ impl Btf {
     /// Compares in place, and so is faster than finding the end of the name.
     fn is_named(&self, heads: &Heads<'_>, id: TypeId, name: &[u8]) -> bool {
         let tail = heads.name_offset(id).map_or(&[][..], |offset| heads.tail(self, offset));
-        tail.get(name.len()) == Some(&0) && tail.starts_with(name)
+        is_string(tail, name)
     }
 }
 

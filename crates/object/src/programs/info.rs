@@ -1,6 +1,6 @@
 //! `.BTF.ext`: hands each function its own BTF type, source lines and CO-RE relocations.
 
-use super::functions::Code;
+use super::functions::{Code, end_of};
 use crate::elf::{Elf, SectionKind};
 use crate::error::Kind;
 use crate::insn::INSN_SIZE;
@@ -91,9 +91,16 @@ impl Walk<'_> {
         for section in sections {
             let name = self.btf.string(section.name_off)?;
             let Some(&elf_section) = self.names.get(name) else { continue };
+            // Most records are about the function that the one before was about.
+            let (mut around, mut bytes) = (0..0, 0..0);
             for record in section.records {
                 let offset = u64::from(record.offset());
-                for index in self.code.around(elf_section, offset) {
+                if !bytes.contains(&offset) {
+                    around = self.code.around(elf_section, offset);
+                    let function = around.clone().next().and_then(|index| self.code.functions.get(index));
+                    bytes = function.map_or(0..0, |function| function.offset..end_of(function));
+                }
+                for index in around.clone() {
                     let Some(left) = self.left.checked_sub(1) else {
                         let (what, limit) = ("object".to_owned(), MAX_RECORDS as u64);
                         let error = Kind::TooLarge { what, limit, unit: "line, type and CO-RE records" };

@@ -241,8 +241,8 @@ fn exception_callback(spec: &Spec, program: FuncId) -> Result<Option<FuncId>> {
     let Some((btf, function)) = spec.btf.as_ref().zip(spec.functions.get(program.0)) else { return Ok(None) };
     let Some(own) = function.btf else { return Ok(None) };
     let mut named = None;
-    for ty in btf.types() {
-        let ty = ty?;
+    for tag in btf.decl_tags() {
+        let ty = btf.get(*tag)?;
         let is_own = matches!(ty.def, Def::DeclTag { target, component: -1 } if target == own);
         if let Some(name) = ty.name.strip_prefix("exception_callback:").filter(|_| is_own) {
             if named.is_some() {

@@ -1,7 +1,12 @@
-//! How fast onebpf is, beside libbpf: loading many programs on one core and on two, opening the kernel's BTF, parsing.
+//! How fast onebpf is, beside libbpf and aya: objects of several sizes, many programs on one core and on two, opening the
+//! kernel's BTF, parsing.
 //!
 //! Rounds are interleaved (one of each kind, then again), so that what else the machine does falls on all alike;
 //! medians are printed.
+
+mod loaders;
+mod sources;
+mod syscalls;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +40,17 @@ struct Series {
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)).and_then(|args| measure(&args)) {
+    let mut given = std::env::args().skip(1);
+    if let (Some(loaders::CHILD), Some(name), Some(object)) =
+        (given.next().as_deref(), given.next(), given.next())
+    {
+        return report(loaders::child(&name, Path::new(&object)).map(|value| println!("{value}")));
+    }
+    report(parse(std::env::args().skip(1)).and_then(|args| measure(&args)))
+}
+
+fn report(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("bench: {why}");
@@ -67,6 +82,12 @@ fn measure(args: &Args) -> Result<(), String> {
         Object::open(&args.object).map_err(|errno| format!("{}: {errno:?}", args.object.display()))?;
     let programs = object.programs().len();
     drop(object);
+    let mut sizes = Value::Null;
+    if run::is_root() {
+        let directory = run::target_dir().ok_or("not run from a target directory")?.join("bench");
+        sizes = loaders::compare(&directory, Path::new(VMLINUX), args.rounds)?;
+        println!();
+    }
     let mut all = opening(&args.object, args.rounds)?;
 
     let onebpf = args.onebpf.clone().or_else(run::find_onebpf);
@@ -92,7 +113,7 @@ fn measure(args: &Args) -> Result<(), String> {
     let Some(path) = &args.json else { return Ok(()) };
     let rows: Vec<Value> =
         all.iter().map(|it| json!({"what": it.what, "median_ns": it.median(), "runs_ns": it.runs})).collect();
-    let document = json!({"rounds": args.rounds, "programs": programs, "jobs_ratio": ratio, "series": rows});
+    let document = json!({"rounds": args.rounds, "programs": programs, "jobs_ratio": ratio, "series": rows, "sizes": sizes});
     std::fs::write(path, format!("{document:#}\n")).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -180,7 +201,7 @@ fn load_by_onebpf(onebpf: &Path, object: &Path, jobs: &str) -> Result<(u64, u64)
 
 /// Nanoseconds of less than 104 days are exact.
 #[expect(clippy::cast_precision_loss)]
-fn float(number: u64) -> f64 {
+pub(crate) fn float(number: u64) -> f64 {
     number as f64
 }
 
