@@ -70,10 +70,10 @@ fn type_len(
     at: usize,
     endian: Endian,
 ) -> std::result::Result<usize, What> {
-    let info = u32_at(section, at + 4, endian).ok_or_else(|| What::Truncated("type"))?;
+    let Some(info) = u32_at(section, at + 4, endian) else { return Err(What::Truncated("type")) };
     let (kind, vlen) = ((info >> 24) & 0x7f, info & 0x00ff_ffff);
     let shape = shapes.get(kind as usize).copied().flatten();
-    let (fixed, element) = shape.ok_or_else(|| What::Kind(kind))?;
+    let Some((fixed, element)) = shape else { return Err(What::Kind(kind)) };
     let len = TYPE_LEN + fixed as usize + vlen as usize * element as usize;
     if len > section.len() - at {
         return Err(What::Truncated(Kind::from_number(kind).map_or("type of unknown kind", Kind::name)));

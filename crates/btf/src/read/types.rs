@@ -388,11 +388,13 @@ pub(crate) fn decode(btf: &Btf, id: TypeId, start: usize, look: Look) -> Result<
     let at = |offset: usize| u32_at(section, start + offset, endian).ok_or_else(cut);
     let (name_off, info, size_or_type) = (at(0)?, at(4)?, at(8)?);
     let number = (info >> 24) & 0x7f;
-    let kind = Kind::from_number(number).ok_or_else(|| What::Kind(number))?;
+    let Some(kind) = Kind::from_number(number) else { return Err(What::Kind(number).into()) };
     let vlen = info & 0x00ff_ffff;
     let shape = kind.info();
     let len = usize::from(shape.fixed) + vlen as usize * usize::from(shape.element);
-    let payload = slice_at(section, start + TYPE_LEN, len).ok_or_else(|| What::Truncated(shape.name))?;
+    let Some(payload) = slice_at(section, start + TYPE_LEN, len) else {
+        return Err(What::Truncated(shape.name).into());
+    };
     let kind_flag = info >> 31 != 0;
     let raw = Raw { btf, vlen, kind_flag, size_or_type, payload, stride: shape.element, endian, look };
     let name = if look == Look::NoNames { "" } else { btf.string(name_off)? };
