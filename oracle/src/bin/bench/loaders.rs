@@ -108,7 +108,9 @@ pub(crate) fn compare(directory: &Path, vmlinux: &Path, rounds: usize) -> Result
     for (work, loaders) in WORK {
         println!("\n{work}: medians of {rounds} processes each; in brackets, how many times libbpf's");
         print!("{:<10}{:<16}", "object", "");
-        MEASURES.iter().for_each(|(title, _)| print!("{title:>20}"));
+        for (title, _) in MEASURES {
+            print!("{title:>20}");
+        }
         println!();
         for (size, object) in &objects {
             let rows = measure(size, loaders, object, rounds)?;

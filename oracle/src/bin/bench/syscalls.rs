@@ -37,12 +37,12 @@ fn time(clock: libc::clockid_t) -> Duration {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(
     number: c_long,
-    a: c_long,
-    b: c_long,
-    c: c_long,
-    d: c_long,
-    e: c_long,
-    f: c_long,
+    first: c_long,
+    second: c_long,
+    third: c_long,
+    fourth: c_long,
+    fifth: c_long,
+    sixth: c_long,
 ) -> c_long {
     static REAL: OnceLock<Syscall> = OnceLock::new();
     // SAFETY: the name is a C string; the C library has a function of it with this signature (on the ABIs that onebpf
@@ -53,11 +53,11 @@ unsafe extern "C" fn syscall(
     });
     if number != libc::SYS_bpf {
         // SAFETY: the caller's promise.
-        return unsafe { real(number, a, b, c, d, e, f) };
+        return unsafe { real(number, first, second, third, fourth, fifth, sixth) };
     }
     let before = time(libc::CLOCK_THREAD_CPUTIME_ID);
     // SAFETY: the caller's promise. Nothing below changes errno: reading the clock cannot fail.
-    let result = unsafe { real(number, a, b, c, d, e, f) };
+    let result = unsafe { real(number, first, second, third, fourth, fifth, sixth) };
     let took = time(libc::CLOCK_THREAD_CPUTIME_ID).saturating_sub(before);
     CALLS.fetch_add(1, Ordering::Relaxed);
     NANOS.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
