@@ -3,7 +3,7 @@
 
 use onebpf_sys::{Host, Kernel, Linux};
 use rustix::mount::{MountFlags, mount};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// Set in the process that is inside already.
 const INSIDE: &str = "ONEBPF_TEST_INSIDE";
@@ -36,6 +36,21 @@ pub fn in_private(name: &str, test: fn()) {
     eprint!("{err}");
     assert!(output.status.success(), "{name} failed inside:\n{out}\n{err}");
     assert!(out.contains("1 passed"), "no test {name} in this binary:\n{out}");
+}
+
+/// Runs `test` in a user namespace of its own, as root of that, with mount and network namespaces in it: the test binary calls
+/// itself there. Outside, the process that does is given back, to talk to by its standard streams, unless there are no
+/// user namespaces.
+pub fn in_user_namespace(name: &str, test: fn()) -> Option<Child> {
+    if std::env::var_os(INSIDE).is_some() {
+        test();
+        return None;
+    }
+    let mut inside = Command::new("unshare");
+    inside.args(["--user", "--map-root-user", "--mount", "--net", "--propagation", "private", "--"]);
+    inside.arg(std::env::current_exe().ok()?).args(["--exact", name, "--nocapture", "--test-threads=1"]);
+    inside.env(INSIDE, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+    inside.spawn().map_err(|e| eprintln!("skipped: {name}: no unshare(1): {e}")).ok()
 }
 
 /// A shell in mount and network namespaces of its own that will run `script`; nothing is mounted there yet. `None`, saying

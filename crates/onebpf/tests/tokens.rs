@@ -14,7 +14,7 @@ use rustix::mount::{
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 const BPFFS: &str = "/sys/fs/bpf";
@@ -107,23 +107,12 @@ fn whichever_call_fails_no_token_is_left() {
     }
 }
 
-const INSIDE: &str = "ONEBPF_TEST_INSIDE";
-
 /// As a container gets it: the filesystem is opened in the user namespace, configured from outside, mounted inside.
 #[test]
 fn a_user_namespace_loads_by_a_token() {
-    if std::env::var_os(INSIDE).is_some() {
-        return inside();
-    }
-    let mut child = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--net", "--propagation", "private", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_user_namespace_loads_by_a_token", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("unshare(1)");
+    let Some(mut child) = testing::in_user_namespace("a_user_namespace_loads_by_a_token", inside) else {
+        return;
+    };
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let delegate = |number: i32| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
