@@ -56,6 +56,7 @@ const BUILDS: &[Build] = &[
     build("el", "", &["-target", "bpfel", "-mcpu=v3", "-g"], After::Keep),
     build("eb", ".eb", &["-target", "bpfeb", "-mcpu=v3", "-g"], After::Keep),
     build("nog", ".nog", &["-target", "bpfel", "-mcpu=v3"], After::Keep),
+    build("v1", ".v1", &["-target", "bpfel", "-mcpu=v1", "-g"], After::Keep),
     build("v2", ".v2", &["-target", "bpfel", "-mcpu=v2", "-g"], After::Keep),
     build("v4", ".v4", &["-target", "bpfel", "-mcpu=v4", "-g"], After::Keep),
     build("none", ".none", &["-target", "bpfel", "-mcpu=v3", "-g"], After::MachineNone),

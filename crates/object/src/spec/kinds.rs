@@ -37,12 +37,31 @@ impl MapType {
 
     /// libbpf's name (`libbpf_bpf_map_type_str`), if it has one.
     pub fn name(self) -> Option<&'static str> {
-        MAP_TYPES.get(self.0 as usize).copied()
+        self.row().map(|row| row.name)
+    }
+
+    /// The first Linux that has it, as far as it is known.
+    pub fn since(self) -> Option<(u16, u16)> {
+        self.row()?.since
+    }
+
+    /// Whether the kernel takes BTF for its key and value; a type that is not known here is given what there is.
+    pub fn takes_btf(self) -> bool {
+        self.row().is_none_or(|row| row.btf)
+    }
+
+    /// Every type that is known, in the kernel's order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..MAP_TYPES.len() as u32).map(Self)
+    }
+
+    fn row(self) -> Option<&'static MapRow> {
+        MAP_TYPES.get(self.0 as usize)
     }
 
     /// The type with that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        MAP_TYPES.iter().position(|n| *n == name).map(|n| Self(n as u32))
+        MAP_TYPES.iter().position(|row| row.name == name).map(|n| Self(n as u32))
     }
 
     /// Whether each CPU has values of its own.
@@ -216,43 +235,58 @@ impl fmt::Display for AttachType {
     }
 }
 
-const MAP_TYPES: [&str; 36] = [
-    "unspec",
-    "hash",
-    "array",
-    "prog_array",
-    "perf_event_array",
-    "percpu_hash",
-    "percpu_array",
-    "stack_trace",
-    "cgroup_array",
-    "lru_hash",
-    "lru_percpu_hash",
-    "lpm_trie",
-    "array_of_maps",
-    "hash_of_maps",
-    "devmap",
-    "sockmap",
-    "cpumap",
-    "xskmap",
-    "sockhash",
-    "cgroup_storage",
-    "reuseport_sockarray",
-    "percpu_cgroup_storage",
-    "queue",
-    "stack",
-    "sk_storage",
-    "devmap_hash",
-    "struct_ops",
-    "ringbuf",
-    "inode_storage",
-    "task_storage",
-    "bloom_filter",
-    "user_ringbuf",
-    "cgrp_storage",
-    "arena",
-    "insn_array",
-    "rhash",
+/// A map type: libbpf's name, the first Linux that has it, and whether the kernel takes BTF for its key and value. libbpf
+/// leaves BTF out for those that do not (`bpf_object__create_map()`).
+struct MapRow {
+    name: &'static str,
+    since: Option<(u16, u16)>,
+    btf: bool,
+}
+
+const fn map_row(name: &'static str, (major, minor): (u16, u16), btf: bool) -> MapRow {
+    MapRow { name, since: if major == 0 { None } else { Some((major, minor)) }, btf }
+}
+
+/// After Linux 6.18, where nobody here has tried.
+const LATER: (u16, u16) = (0, 0);
+
+const MAP_TYPES: [MapRow; 36] = [
+    map_row("unspec", LATER, true),
+    map_row("hash", (3, 19), true),
+    map_row("array", (3, 19), true),
+    map_row("prog_array", (4, 2), true),
+    map_row("perf_event_array", (4, 3), false),
+    map_row("percpu_hash", (4, 6), true),
+    map_row("percpu_array", (4, 6), true),
+    map_row("stack_trace", (4, 6), false),
+    map_row("cgroup_array", (4, 8), false),
+    map_row("lru_hash", (4, 10), true),
+    map_row("lru_percpu_hash", (4, 10), true),
+    map_row("lpm_trie", (4, 11), true),
+    map_row("array_of_maps", (4, 12), false),
+    map_row("hash_of_maps", (4, 12), false),
+    map_row("devmap", (4, 14), false),
+    map_row("sockmap", (4, 14), false),
+    map_row("cpumap", (4, 15), false),
+    map_row("xskmap", (4, 18), false),
+    map_row("sockhash", (4, 18), false),
+    map_row("cgroup_storage", (4, 19), true),
+    map_row("reuseport_sockarray", (4, 19), true),
+    map_row("percpu_cgroup_storage", (4, 20), true),
+    map_row("queue", (4, 20), false),
+    map_row("stack", (4, 20), false),
+    map_row("sk_storage", (5, 2), true),
+    map_row("devmap_hash", (5, 4), false),
+    map_row("struct_ops", (5, 6), true),
+    map_row("ringbuf", (5, 8), true),
+    map_row("inode_storage", (5, 10), true),
+    map_row("task_storage", (5, 11), true),
+    map_row("bloom_filter", (5, 16), true),
+    map_row("user_ringbuf", (6, 1), true),
+    map_row("cgrp_storage", (6, 2), true),
+    map_row("arena", (6, 9), false),
+    map_row("insn_array", LATER, true),
+    map_row("rhash", LATER, true),
 ];
 
 const PROGRAM_TYPES: [&str; 33] = [

@@ -288,27 +288,9 @@ pub fn ring_size(bytes: u32, page: u32) -> u32 {
         .unwrap_or(bytes)
 }
 
-/// Map types that take no BTF: libbpf's list in `bpf_object__create_map()`.
-const WITHOUT_BTF: [&str; 14] = [
-    "perf_event_array",
-    "cgroup_array",
-    "stack_trace",
-    "array_of_maps",
-    "hash_of_maps",
-    "devmap",
-    "devmap_hash",
-    "cpumap",
-    "xskmap",
-    "sockmap",
-    "sockhash",
-    "queue",
-    "stack",
-    "arena",
-];
-
 fn btf_types(draft: &Draft<'_>, map: &MapSpec) -> Option<MapBtfRef> {
     let btf = draft.btf?;
-    if map.kind.name().is_some_and(|name| WITHOUT_BTF.contains(&name)) {
+    if !map.kind.takes_btf() {
         return None;
     }
     let (key, value) = (map.key.btf.map_or(0, |id| id.0), map.value.btf.map_or(0, |id| id.0));
