@@ -16,7 +16,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "documentation", run: documentation },
     Stage { name: "fixtures", run: || fixtures::run(&["--check".into()]) },
     Stage { name: "benchmark, smoke", run: || oracle::bench(&["--smoke".into()]) },
-    Stage { name: "fuzz, a minute each", run: || fuzz::run(&["--seconds".into(), "60".into()]) },
+    Stage { name: "fuzz, half a minute each", run: || fuzz::run(&["--seconds".into(), "30".into()]) },
     Stage { name: "another kernel, smoke", run: vm::smoke },
     Stage { name: "tests", run: || test::run(&[]) },
 ];

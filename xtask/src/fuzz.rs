@@ -19,6 +19,7 @@ const TARGETS: &[Target] = &[
     Target { name: "insn", section: Some("tc") },
     // Its bytes are drawn from, not read: those of any kind will do.
     Target { name: "core", section: Some(".BTF") },
+    Target { name: "ops", section: Some(".BTF") },
 ];
 
 /// What one input may take, in seconds and MiB. The time is generous, for a loaded machine and the sanitizer are slow.
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn parse(arguments: &[String]) -> Result<(u32, Vec<&'static Target>), String> {
-    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn|core]".to_owned();
+    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn|core|ops]".to_owned();
     let (mut seconds, mut targets) = (60, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
