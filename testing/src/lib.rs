@@ -2,7 +2,7 @@
 //! What the tests of all crates share: places of their own on the running kernel, and reasons to skip.
 
 use onebpf_sys::{Host, Kernel, Linux};
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::process::{Child, Command, Stdio};
 
 /// Set in the process that is inside already.
@@ -16,6 +16,8 @@ const INSIDE: &str = "ONEBPF_TEST_INSIDE";
 /// If `test` does, inside.
 pub fn in_private(name: &str, test: fn()) {
     if std::env::var_os(INSIDE).is_some() {
+        // The host's own first, or it would come to light, and to harm, when a test takes this one away.
+        while unmount("/sys/fs/bpf", UnmountFlags::empty()).is_ok() {}
         for (kind, at) in [("bpf", "/sys/fs/bpf"), ("tmpfs", "/run")] {
             mount(kind, at, kind, MountFlags::empty(), None)
                 .unwrap_or_else(|e| panic!("{kind} on {at}: {e}"));

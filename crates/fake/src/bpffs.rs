@@ -149,8 +149,9 @@ impl Tree {
         }
         match (mode, old) {
             (RenameMode::NoReplace, Some(_)) => return Err(Errno::EXIST),
-            (RenameMode::Exchange, _) if !exchange => return Err(Errno::INVAL),
+            // The names are looked at before the file system is asked (fs/namei.c).
             (RenameMode::Exchange, None) => return Err(Errno::NOENT),
+            (RenameMode::Exchange, _) if !exchange => return Err(Errno::INVAL),
             (RenameMode::Exchange, Some(old)) => drop(self.nodes.insert(from, old)),
             _ if from == to => {}
             _ => drop(self.nodes.remove(&from)),

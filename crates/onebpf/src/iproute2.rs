@@ -52,17 +52,20 @@ fn find(kernel: &dyn Kernel, only: Option<&Path>) -> Option<PathBuf> {
         return Some(path.to_owned()).filter(|path| is_bpffs(path));
     }
     let usual = USUAL.iter().map(PathBuf::from).find(|path| is_bpffs(path));
-    usual.or_else(|| mounted(&kernel.read_file(Path::new("/proc/mounts")).unwrap_or_default()))
+    let listed = || mounted(&kernel.read_file(Path::new("/proc/mounts")).unwrap_or_default());
+    // Another mount may cover one that is listed: a network namespace's /sys covers /sys/fs/bpf.
+    usual.or_else(|| listed().into_iter().find(|path| is_bpffs(path)))
 }
 
-/// The first BPF filesystem of /proc/mounts; blanks in paths are octal escapes there.
-fn mounted(mounts: &[u8]) -> Option<PathBuf> {
+/// The BPF filesystems of /proc/mounts; blanks in paths are octal escapes there.
+fn mounted(mounts: &[u8]) -> Vec<PathBuf> {
     let text = String::from_utf8_lossy(mounts);
-    text.lines().find_map(|line| {
+    let bpf = |line: &str| {
         let mut words = line.split(' ');
         let (_, path, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "bpf").then(|| PathBuf::from(path.replace("\\040", " ").replace("\\011", "\t")))
-    })
+    };
+    text.lines().filter_map(bpf).collect()
 }
 
 fn sibling(kernel: &dyn Kernel, path: &Path) -> Sibling {
@@ -152,7 +155,7 @@ mod tests {
     #[test]
     fn mounts_are_found() {
         let text = b"proc /proc proc rw 0 0\nnone /my\\040bpf bpf rw 0 0\nbpf /later bpf rw 0 0\n";
-        assert_eq!(mounted(text), Some("/my bpf".into()));
-        assert_eq!(mounted(b"proc /proc proc rw 0 0\n"), None);
+        assert_eq!(mounted(text), ["/my bpf", "/later"].map(PathBuf::from));
+        assert!(mounted(b"proc /proc proc rw 0 0\n").is_empty());
     }
 }

@@ -25,10 +25,12 @@ while IFS= read -r place; do
     busybox mkdir -p "/root$place"
     busybox mount -o bind "/host$place" "/root$place" || fail "$place cannot be shared"
 done </vm/shares
-IFS= read -r modules </vm/modules
-place=/root/lib/modules/${modules##*/}
-busybox mkdir -p "$place"
-busybox mount -o bind "/host$modules" "$place"
+# What a host has of its kernel: modules, and the configuration that libbpf and onebpf read.
+IFS= read -r kernel </vm/kernel
+for place in "lib/modules/$(busybox uname -r)" boot; do
+    busybox mkdir -p "/root/$place"
+    busybox mount -o bind "/host$kernel/$place" "/root/$place"
+done
 busybox umount -l /host
 busybox mkdir -p /root/run/vm
 busybox cp /vm/* /bin/busybox /root/run/vm/

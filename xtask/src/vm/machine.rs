@@ -117,7 +117,7 @@ impl Guest<'_> {
         archive.program("init", INIT);
         archive.file("vm/guest.sh", GUEST);
         archive.file("vm/command", self.script.as_bytes());
-        archive.file("vm/modules", format!("{}\n", self.kernel.modules().display()).as_bytes());
+        archive.file("vm/kernel", format!("{}\n", self.kernel.directory.display()).as_bytes());
         let lines = |all: &mut dyn Iterator<Item = String>| all.map(|line| line + "\n").collect::<String>();
         let shares = lines(&mut self.shares.iter().map(|share| share.display().to_string()));
         archive.file("vm/shares", shares.as_bytes());
@@ -131,7 +131,7 @@ impl Guest<'_> {
         let memory = self.memory;
         let line = format!(
             "console=ttyS0 panic=-1 oops=panic loglevel=5 random.trust_cpu=on mitigations=off no_timer_check \
-             tsc=reliable {}",
+             clocksource=hpet {}",
             self.append
         );
         // Long linear addresses cost an emulator a walk more.

@@ -126,7 +126,10 @@ fn build_tests(selection: &[&str]) -> Result<Vec<Binary>, String> {
         let test = message["target"]["name"].as_str()?.to_owned();
         Some(Binary { krate, test, file: file.to_owned(), directory: package })
     };
-    Ok(messages.filter_map(binary).collect())
+    let mut binaries: Vec<Binary> = messages.filter_map(binary).collect();
+    // Cargo names them as it is done with them. What lies below comes first.
+    binaries.sort_by_key(|it| (CRATES.iter().position(|krate| krate.ends_with(&it.krate)), it.test.clone()));
+    Ok(binaries)
 }
 
 fn conformance(options: &Options, rest: &[String]) -> Result<End, String> {
