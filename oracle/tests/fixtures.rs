@@ -27,6 +27,22 @@ fn agree_with_libbpf() {
     assert!(report.differences().is_empty(), "{report}");
 }
 
+/// Externs: what the kernel holds after libbpf's load and after onebpf's, instructions included (by their tags).
+#[test]
+fn externs_are_loaded_alike() {
+    if !run::is_root() {
+        eprintln!("skipped: loading needs root");
+        return;
+    }
+    let sides =
+        Sides { judge: env!("CARGO_BIN_EXE_conformance").into(), onebpf: Some(onebpf()), load: Load::Only };
+    let names = ["extern_config", "extern_kconfig", "extern_flavours", "extern_ksyms"];
+    let objects: Vec<PathBuf> =
+        names.iter().map(|name| Path::new(FIXTURES).join(format!("obj/{name}.o"))).collect();
+    let report = Report::of(&objects, &sides);
+    assert!(report.differences().is_empty(), "{report}");
+}
+
 /// The objects that the manifest calls valid.
 fn valid() -> Vec<PathBuf> {
     let root = Path::new(FIXTURES);

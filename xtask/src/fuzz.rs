@@ -1,4 +1,4 @@
-//! `fuzz`: cargo-fuzz on the parsers and on CO-RE, from a corpus of the fixtures.
+//! `fuzz`: cargo-fuzz on the parsers and on CO-RE, from a corpus of the fixtures and of the kernel's own texts.
 
 use std::fs;
 use std::path::Path;
@@ -7,19 +7,43 @@ use std::process::Command;
 use crate::need::{self, Need, OBJCOPY};
 use crate::{Outcome, run};
 
-/// A target, `fuzz/fuzz_targets/NAME.rs`, and the part of a fixture that its corpus starts with: a section, or all of it.
+/// A target, `fuzz/fuzz_targets/NAME.rs`, and what its corpus starts with.
 struct Target {
     name: &'static str,
-    section: Option<&'static str>,
+    seed: Seed,
+}
+
+/// Inputs to start from.
+enum Seed {
+    /// The fixtures.
+    Whole,
+    /// A section of each.
+    Section(&'static str),
+    /// Text in the form of a file of the kernel.
+    Text(&'static str),
 }
 
 const TARGETS: &[Target] = &[
-    Target { name: "elf", section: None },
-    Target { name: "btf", section: Some(".BTF") },
-    Target { name: "insn", section: Some("tc") },
+    Target { name: "elf", seed: Seed::Whole },
+    Target { name: "btf", seed: Seed::Section(".BTF") },
+    Target { name: "insn", seed: Seed::Section("tc") },
     // Its bytes are drawn from, not read: those of any kind will do.
-    Target { name: "core", section: Some(".BTF") },
-    Target { name: "ops", section: Some(".BTF") },
+    Target { name: "core", seed: Seed::Section(".BTF") },
+    Target { name: "ops", seed: Seed::Section(".BTF") },
+    Target {
+        name: "kallsyms",
+        seed: Seed::Text(
+            "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffff81000010 t x\nffffffff81000020 d \
+             x.llvm.12\nffffffff81000030 T schedule\nffffffffc0000000 t schedule\t[nf_nat]\n",
+        ),
+    },
+    Target {
+        name: "kconfig",
+        seed: Seed::Text(
+            "# CONFIG_X is not set\nCONFIG_HZ=250\nCONFIG_BPF=y\nCONFIG_BTRFS_FS=m\nCONFIG_BASE=0xffff\nCONFIG_LOW=-12\n\
+             CONFIG_LOCALVERSION=\"-x\"\n",
+        ),
+    },
 ];
 
 /// What one input may take, in seconds and MiB. The time is generous, for a loaded machine and the sanitizer are slow.
@@ -50,7 +74,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn parse(arguments: &[String]) -> Result<(u32, Vec<&'static Target>), String> {
-    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn|core|ops]".to_owned();
+    let usage = || "usage: fuzz [--seconds N] [elf|btf|insn|core|ops|kallsyms|kconfig]".to_owned();
     let (mut seconds, mut targets) = (60, Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -74,17 +98,20 @@ fn cargo_fuzz() -> Command {
     cargo
 }
 
-/// Puts the target's part of every fixture into its corpus. A fixture without that section gives nothing.
+/// Fills the target's corpus. A fixture without the section that it wants gives nothing.
 fn seed(target: &Target) -> Outcome {
     let fixtures = run::root().join("fixtures/obj");
     let corpus = run::root().join("fuzz/corpus").join(target.name);
     let failed = |error: std::io::Error| format!("{}: {error}", corpus.display());
     fs::create_dir_all(&corpus).map_err(failed)?;
+    if let Seed::Text(text) = target.seed {
+        return fs::write(corpus.join("seed"), text).map_err(failed);
+    }
     for entry in fs::read_dir(fixtures).map_err(failed)?.flatten() {
         let seed = corpus.join(entry.file_name());
-        match target.section {
-            None => drop(fs::copy(entry.path(), seed).map_err(failed)?),
-            Some(section) => dump(&entry.path(), section, &seed),
+        match target.seed {
+            Seed::Section(section) => dump(&entry.path(), section, &seed),
+            _ => drop(fs::copy(entry.path(), seed).map_err(failed)?),
         }
     }
     Ok(())

@@ -42,7 +42,7 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::core::{Fixup, Matcher};
+pub use crate::core::{Fixup, Matcher, essential_name, near_names, types_are_compatible};
 pub use bytes::Endian;
 pub use downgrade::{BtfFeatures, DOWNGRADE_STEPS, DowngradeStep, downgrade};
 pub use error::{CODES, Error, Place, Result};

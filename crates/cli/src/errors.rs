@@ -83,6 +83,8 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0316", include_str!("../../../docs/errors/E0316.md")),
     ("E0317", include_str!("../../../docs/errors/E0317.md")),
     ("E0318", include_str!("../../../docs/errors/E0318.md")),
+    ("E0319", include_str!("../../../docs/errors/E0319.md")),
+    ("E0320", include_str!("../../../docs/errors/E0320.md")),
     ("E0330", include_str!("../../../docs/errors/E0330.md")),
     ("E0401", include_str!("../../../docs/errors/E0401.md")),
     ("E0402", include_str!("../../../docs/errors/E0402.md")),

@@ -1,7 +1,7 @@
 //! The kernel itself: one lock, one method per operation.
 
 use crate::bpffs::Tree;
-use crate::config::{Config, Rejection};
+use crate::config::Config;
 use crate::handle::{Handle, held};
 use crate::live::Live;
 use crate::objects::btf::Btf;
@@ -33,14 +33,16 @@ pub struct FakeKernel {
     state: Arc<Mutex<State>>,
 }
 
-struct State {
-    config: Config,
-    objects: Objects,
-    tree: Tree,
-    memlock_lifted: bool,
-    requests: Vec<Vec<u8>>,
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) objects: Objects,
+    pub(crate) tree: Tree,
+    pub(crate) memlock_lifted: bool,
+    /// What keeps the BTF of modules alive.
+    pub(crate) modules: Vec<OwnedFd>,
+    pub(crate) requests: Vec<Vec<u8>>,
     /// Locked files, by resolved path.
-    locks: BTreeMap<PathBuf, Handle>,
+    pub(crate) locks: BTreeMap<PathBuf, Handle>,
 }
 
 impl FakeKernel {
@@ -71,76 +73,11 @@ impl FakeKernel {
             objects: Objects::default(),
             tree: Tree::new(),
             memlock_lifted: false,
+            modules: Vec::new(),
             requests: Vec::new(),
             locks: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
-    }
-
-    /// Adds a feature that the release does not have by itself, as distributions do.
-    #[must_use]
-    pub fn with(self, feature: Feature) -> Self {
-        self.configure(|config| {
-            config.features.insert(feature);
-        })
-    }
-
-    /// Takes a feature away.
-    #[must_use]
-    pub fn without(self, feature: Feature) -> Self {
-        self.configure(|config| {
-            config.features.remove(&feature);
-        })
-    }
-
-    /// Sets the number of possible CPUs: at least 1.
-    #[must_use]
-    pub fn with_cpus(self, cpus: u32) -> Self {
-        self.configure(|config| config.cpus = cpus.max(1))
-    }
-
-    /// Gives the kernel BTF of its own.
-    #[must_use]
-    pub fn with_kernel_btf(self, data: Vec<u8>) -> Self {
-        self.configure(|config| config.kernel_btf = Some(Arc::new(data)))
-    }
-
-    /// Every bpf(2) call is answered with EPERM.
-    #[must_use]
-    pub fn unprivileged(self) -> Self {
-        self.configure(|config| config.privileged = false)
-    }
-
-    /// Mounts one more BPF filesystem.
-    #[must_use]
-    pub fn with_bpffs(self, path: impl AsRef<Path>) -> Self {
-        self.lock().tree.mount(path.as_ref());
-        self
-    }
-
-    /// Takes the BPF filesystem at `path` away.
-    #[must_use]
-    pub fn without_bpffs(self, path: impl AsRef<Path>) -> Self {
-        self.lock().tree.unmount(path.as_ref());
-        self
-    }
-
-    /// Gives the host an ordinary file.
-    #[must_use]
-    pub fn with_file(self, path: impl AsRef<Path>, data: impl AsRef<[u8]>) -> Self {
-        self.lock().tree.give_file(path.as_ref(), data.as_ref());
-        self
-    }
-
-    /// From now on a program of this name is refused, with these words in its log.
-    pub fn reject(&self, program: &str, errno: Errno, log: &str) {
-        let rule = Rejection { errno, log: log.to_owned() };
-        self.lock().config.rejections.insert(program.to_owned(), rule);
-    }
-
-    /// From now on a test run of a program of this name gives this result.
-    pub fn answer_runs(&self, program: &str, result: ProgRunResult) {
-        self.lock().config.runs.insert(program.to_owned(), result);
     }
 
     /// What is alive now.
@@ -164,13 +101,13 @@ impl FakeKernel {
         self.lock().requests.clone()
     }
 
-    fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.lock().config);
         self
     }
 
     /// The state as of now: what nobody holds any more is gone.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let pinned = state.tree.pinned();
         state.objects.sweep(&pinned);
@@ -449,7 +386,8 @@ impl Kernel for FakeKernel {
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo> {
         self.bpf(Op::BtfInfo, |state| {
             let (_, id, btf) = state.objects.btf(btf)?;
-            Ok(BtfInfo { id, data: btf.data.clone(), ..BtfInfo::default() })
+            let (kernel, name) = (btf.module.is_some(), btf.module.clone().unwrap_or_default());
+            Ok(BtfInfo { id, name, kernel, data: btf.data.clone() })
         })
     }
 

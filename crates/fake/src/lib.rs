@@ -58,6 +58,7 @@
 //! - **Releases**: [`FakeKernel::linux`] takes map types, flags, program types, attributes, names and every
 //!   [`Feature`](onebpf_sys::Feature) from tables; RLIMIT_MEMLOCK bites before 5.11. Rows are held against the
 //!   running kernel by tests where it can prove them.
+//! - **Modules**: [`FakeKernel::with_module`] loads one, with BTF that programs name by fd.
 //! - **Files**: a tree of directories with BPF filesystems, pins, symbolic links and ordinary files.
 //!
 //! It is deterministic, and may be used from several threads at once. It needs Linux with /proc: objects are
@@ -72,6 +73,7 @@ mod kernel;
 mod live;
 mod log;
 mod objects;
+mod setup;
 mod since;
 
 pub use faults::Faulty;

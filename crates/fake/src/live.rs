@@ -11,7 +11,7 @@ pub struct Live {
     pub maps: Vec<String>,
     /// Names of the programs, oldest first.
     pub programs: Vec<String>,
-    /// How many BTF objects there are.
+    /// How many BTF objects there are, but for those of modules.
     pub btfs: usize,
     /// How many BPF tokens.
     pub tokens: usize,
@@ -42,7 +42,7 @@ impl Live {
             match &object.body {
                 Body::Map(map) => live.maps.push(map.info.name.clone()),
                 Body::Prog(prog) => live.programs.push(prog.info.name.clone()),
-                Body::Btf(_) => live.btfs += 1,
+                Body::Btf(btf) => live.btfs += usize::from(btf.module.is_none()),
                 Body::Token => live.tokens += 1,
                 Body::Link(_) => live.links += 1,
             }

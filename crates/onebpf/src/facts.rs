@@ -1,8 +1,9 @@
 //! All that planning knows of a host, as one value that can be saved and carried to another machine.
 
 use crate::error::{Code, Error, Result};
+use crate::kallsyms::KernelSymbols;
 use crate::kconfig::KernelConfig;
-use crate::kernel_types::{KernelName, KernelTypes, Named};
+use crate::kernel_types::{KernelName, KernelTypes, Named, Unlike};
 use crate::layout::TypeLayout;
 use crate::options::Token;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
@@ -50,6 +51,12 @@ pub struct Facts {
     /// What the kernel's configuration says of the options that the object asks for; `None`: it asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<KernelConfig>,
+    /// Addresses of the kernel's symbols that the object names; `None`: it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbols: Option<KernelSymbols>,
+    /// Externs of the object that are not in the running kernel as they are declared, by their names in the object.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unlike: BTreeMap<String, Unlike>,
 }
 
 /// iproute2's part of a host: where its BPF filesystem is, and what its configuration says of pinning.

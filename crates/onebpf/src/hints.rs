@@ -224,6 +224,11 @@ const ROWS: &[Row] = &[
                functions from 5.13 on",
     },
     Row {
+        when: |r| program(r).is_some() && says(r, "failed to find the address for kernel symbol"),
+        hint: "this kernel knows the type of that variable but not its address: it has to be built with \
+               CONFIG_KALLSYMS_ALL",
+    },
+    Row {
         when: |r| program(r).is_some() && says(r, "type=ctx expected=fp"),
         hint: "the helper wants a pointer to the stack: copy the value into a local variable first",
     },

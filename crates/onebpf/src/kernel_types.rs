@@ -1,7 +1,8 @@
 //! The types that CO-RE relocates against: the running kernel's, or those of a file.
 
 use crate::error::{Code, Error, Result};
-use onebpf_btf::{Btf, Kind};
+use onebpf_btf::{Btf, Def, Kind, TypeId, essential_name, near_names, types_are_compatible};
+use onebpf_object::{Extern, ExternKind};
 use onebpf_sys::{Errno, Kernel, ObjectKind};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,16 @@ pub struct Named {
     /// The module whose BTF has it; `None`: the kernel itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module: Option<Module>,
+}
+
+/// How the kernel differs from what an object declares.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unlike {
+    /// It has the name with another type: as C declares it.
+    Type(String),
+    /// It has no such name, but these.
+    Name(Vec<String>),
 }
 
 /// A module of the running kernel.
@@ -146,6 +157,45 @@ impl KernelTypes {
             let id = btf.find_own(&wanted.name, kind)?;
             Some(Named { btf_id: id.0, module: Some(module.clone()) })
         })
+    }
+}
+
+impl KernelTypes {
+    /// What the kernel has in place of an extern of this type, if that is not the same; `None` if it is, or is weak and
+    /// missing.
+    pub(crate) fn unlike(&self, extern_: &Extern, local: &Btf, found: Option<&Named>) -> Option<Unlike> {
+        let function = matches!(extern_.kind, ExternKind::Kfunc);
+        let (name, kind) = if function {
+            (essential_name(&extern_.name), Kind::Func)
+        } else {
+            (extern_.name.as_str(), Kind::Var)
+        };
+        let Some(Named { btf_id, module }) = found else {
+            if extern_.weak {
+                return None;
+            }
+            let near: Vec<&str> =
+                self.all().into_iter().flat_map(|btf| near_names(btf, name, kind)).collect();
+            return (!near.is_empty()).then(|| Unlike::Name(near.into_iter().map(str::to_owned).collect()));
+        };
+        let btf = match module {
+            None => self.btf.as_ref()?,
+            Some(module) => &self.modules.iter().flatten().find(|(known, _)| known == module)?.1,
+        };
+        let ty = behind(btf, TypeId(*btf_id))?;
+        let own = behind(local, extern_.btf?).unwrap_or(extern_.btf?);
+        match types_are_compatible((local, own), (btf, ty)) {
+            Ok(true) => None,
+            _ => Some(Unlike::Type(btf.declare(ty, name).unwrap_or_else(|error| error.to_string()))),
+        }
+    }
+}
+
+/// The type of a FUNC or VAR; `None`: it is neither.
+fn behind(btf: &Btf, id: TypeId) -> Option<TypeId> {
+    match btf.get(id).ok()?.def {
+        Def::Func { proto: ty, .. } | Def::Var { ty, .. } => Some(ty),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::facts::{DEFAULT_BPFFS, Dir, Facts, Pinned, PinnedMap};
 use crate::iproute2;
+use crate::kallsyms::KernelSymbols;
 use crate::kconfig::KernelConfig;
 use crate::kernel_types::KernelTypes;
 use crate::layout::TypeLayout;
@@ -42,6 +43,10 @@ pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Fa
         facts.jit = jit(kernel);
     }
     kernel_types(kernel, spec, options, &mut facts)?;
+    let symbols = plan::addressed_externs(spec, options)?;
+    if !symbols.is_empty() {
+        facts.symbols = Some(KernelSymbols::read(kernel, symbols.iter().map(|found| found.name.as_str()))?);
+    }
     if let Some(wanted) = plan::config_options(spec, options)? {
         facts.probe(kernel, &wanted.features);
         if !wanted.options.is_empty() {
@@ -73,6 +78,14 @@ fn kernel_types(kernel: &dyn Kernel, spec: &Spec, options: &Options, facts: &mut
             .map(|name| {
                 let found = running.find(&name);
                 (name, found)
+            })
+            .collect();
+        facts.unlike = plan::typed_externs(spec, options)?
+            .into_iter()
+            .filter_map(|found| {
+                let named = facts.named(&plan::extern_name(found)).and_then(|(_, named)| named.as_ref());
+                let unlike = running.unlike(found, spec.btf.as_ref()?, named)?;
+                Some((found.name.clone(), unlike))
             })
             .collect();
         if on_running {

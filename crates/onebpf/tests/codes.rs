@@ -4,7 +4,7 @@ mod common;
 
 use common::{options, spec};
 use onebpf::btf::Endian;
-use onebpf::object::{Contents, MapSpec, MapType, Pinning, Slot, SlotTarget};
+use onebpf::object::{Contents, MapSpec, MapType, Pinning, ProgramType, Slot, SlotTarget};
 use onebpf::plan::{Object, Step};
 use onebpf::sys::{Errno, Feature, ObjectKind, Op, ProgRun};
 use onebpf::{
@@ -52,13 +52,16 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 19] = [
+const PLANNING: [Case; 21] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
     ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
-    ("E0303", || load_error(&spec("extern_ksyms"))),
+    ("E0303", || {
+        // It replaces a function of another program.
+        load_error(&edited("demo", |spec| spec.programs[0].kind = ProgramType::EXT))
+    }),
     ("E0304", || load_error(&edited("demo", |spec| spec.maps[0].kind = MapType::STRUCT_OPS))),
     ("E0305", || {
         let kernel = fake();
@@ -113,6 +116,12 @@ const PLANNING: [Case; 19] = [
     ("E0316", || load_error(&spec("core_records"))),
     ("E0317", || load_only("extern_bad_config", "missing")),
     ("E0318", || load_only("extern_bad_config", "wrong_type")),
+    ("E0319", || load_only("extern_bad_ksyms", "missing_symbol")),
+    ("E0320", || {
+        let kernel = common::with_kernel_types(FakeKernel::new());
+        let options = Options { programs: vec!["wrong_signature".into()], ..options() };
+        load_spec(&(Arc::new(kernel) as Arc<dyn Kernel>), &spec("extern_bad_ksyms"), &options).unwrap_err()
+    }),
     ("E0330", || load_error(&spec("struct_ops"))),
 ];
 

@@ -237,7 +237,7 @@ fn a_hostile_map_name_leads_nowhere() {
 #[test]
 fn later_issues_are_refused_by_name() {
     let kernel = FakeKernel::new();
-    for (name, code) in [("core_records", "E0316"), ("extern_ksyms", "E0303")] {
+    for (name, code) in [("core_records", "E0316"), ("extern_ksyms", "E0319")] {
         let spec = spec(name);
         let facts = observe(&kernel, &spec, &options()).unwrap();
         let error = plan(&spec, &options(), &facts).unwrap_err();

@@ -8,6 +8,7 @@ mod access;
 mod candidates;
 mod compat;
 mod explain;
+mod extern_type;
 mod fixup;
 mod matching;
 mod types_match;
@@ -20,6 +21,7 @@ use crate::error::{Result, What};
 use crate::read::types::Look;
 use crate::{Btf, CoreRelo, CoreReloKind, Kind, Type, TypeId};
 
+pub use extern_type::{essential_name, near_names, types_are_compatible};
 pub use fixup::Fixup;
 
 /// Steps that one relocation may take before its types count as hostile: comparing two enumerations of the largest

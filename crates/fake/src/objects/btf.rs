@@ -7,6 +7,8 @@ use onebpf_sys::{Errno, Feature};
 /// Loaded BTF.
 pub(crate) struct Btf {
     pub(crate) data: Vec<u8>,
+    /// The module that it is of, if the kernel itself holds it.
+    pub(crate) module: Option<String>,
     types: Vec<Type>,
     /// Functions and arguments with the tag `arg:ctx`.
     contexts: Vec<(u32, u32)>,
@@ -41,13 +43,18 @@ const MAX_SIZE: usize = 16 << 20;
 const MAX_DEPTH: usize = 32;
 
 impl Btf {
+    /// That of a module; its types are on top of the kernel's and not looked at.
+    pub(crate) fn of_module(name: &str, data: Vec<u8>) -> Self {
+        Self { data, module: Some(name.to_owned()), types: Vec::new(), contexts: Vec::new() }
+    }
+
     /// Reads and checks a blob.
     pub(crate) fn load(data: &[u8], config: &Config) -> Result<Self, No> {
         if !config.has(Feature::Btf) {
             return Err(Errno::INVAL.into()); // no such command
         }
         let (types, strings) = sections(data, config)?;
-        let mut btf = Self { data: data.to_vec(), types: Vec::new(), contexts: Vec::new() };
+        let mut btf = Self { data: data.to_vec(), module: None, types: Vec::new(), contexts: Vec::new() };
         let mut words = types.chunks_exact(4).map(word);
         while let Some(name) = words.next() {
             let (Some(info), Some(size)) = (words.next(), words.next()) else {

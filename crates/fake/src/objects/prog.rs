@@ -5,7 +5,7 @@ mod insns;
 use crate::config::{Config, check_name};
 use crate::log::{self, No};
 use crate::objects::btf::FUNC;
-use crate::objects::{Objects, Serial};
+use crate::objects::{Body, Objects, Serial};
 use crate::since;
 use onebpf_sys::{Errno, Feature, ProgInfo, ProgLoad};
 use std::collections::BTreeSet;
@@ -41,6 +41,8 @@ pub struct Loaded {
     pub func_info: Vec<u8>,
     /// `struct bpf_line_info` records.
     pub line_info: Vec<u8>,
+    /// Names of the modules whose BTF its calls may number; the first is number 1.
+    pub modules: Vec<String>,
 }
 
 impl Prog {
@@ -112,11 +114,20 @@ fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<
             insns: attr.insns.to_vec(),
             func_info: attr.func_info.to_vec(),
             line_info: attr.line_info.to_vec(),
+            modules: modules(attr.fd_array, objects),
         },
         maps: found.maps.into_keys().collect(),
         btf: btf.map(|(serial, ..)| serial),
         charge: config.pages(attr.insns.len() as u64),
     })
+}
+
+fn modules(fd_array: &[i32], objects: &Objects) -> Vec<String> {
+    let name = |fd: &i32| match &objects.find_number(*fd).ok()?.1.body {
+        Body::Btf(btf) => btf.module.clone(),
+        _ => None,
+    };
+    fd_array.iter().skip(1).filter_map(name).collect()
 }
 
 /// Licences that count as GPL: `license_is_gpl_compatible` in the kernel.

@@ -8,8 +8,8 @@ use super::info;
 use crate::error::Kind;
 use crate::insn::{INSN_SIZE, Insn, opcode, pseudo};
 use crate::{ExternKind, FuncId, Function, Linkage, Place, Ref, Result, SourceLine, Spec};
+use onebpf_btf::Def;
 use onebpf_btf::ext::{CoreRelo, FuncInfo, LineInfo};
-use onebpf_btf::{Btf, Def};
 use std::collections::HashMap;
 
 /// The kernel's limit for privileged users (`BPF_COMPLEXITY_LIMIT_INSNS`, Linux 5.2).
@@ -196,7 +196,7 @@ fn mark(spec: &Spec, target: &Ref, insn: &mut Insn, next: Option<&mut Insn>) -> 
             _ => return Err(missing("reference to configuration value", name)),
         },
         Ref::Ksym(name) => match spec.externs.get(name) {
-            Some(found) if is_typed(spec.btf.as_ref(), found.btf) => (pseudo::BTF_ID, Some(0)),
+            Some(found) if found.is_typed(spec.btf.as_ref()) => (pseudo::BTF_ID, Some(0)),
             Some(_) => (0, Some(0)),
             None => return Err(missing("reference to", name)),
         },
@@ -227,12 +227,6 @@ fn poison(spec: &Spec, map: &str, insn: &mut Insn, next: Option<&mut Insn>) {
     if let Some(next) = next {
         *next = call;
     }
-}
-
-/// A typed kernel symbol is found by BTF id; an untyped one (`extern const void x __ksym`) by address.
-fn is_typed(btf: Option<&Btf>, id: Option<onebpf_btf::TypeId>) -> bool {
-    let (Some(btf), Some(id)) = (btf, id) else { return false };
-    btf.strip(id).is_ok_and(|ty| !matches!(ty.def, Def::Void))
 }
 
 /// The function that a program names for exceptions by a declaration tag on its own (`bpf_prog_assign_exc_cb`). Of several

@@ -2,7 +2,7 @@
 
 use super::{Contents, Spec, edit, part, text};
 use crate::{Place, Result};
-use onebpf_btf::TypeId;
+use onebpf_btf::{Btf, Def, TypeId};
 
 /// A global variable: a range of a data map's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,18 @@ pub struct Extern {
     pub btf: Option<TypeId>,
     /// Where it is declared.
     pub place: Place,
+}
+
+impl Extern {
+    /// Whether it is found by the kernel's BTF: functions are, and variables but for those of type `void`, which have an
+    /// address only.
+    pub fn is_typed(&self, btf: Option<&Btf>) -> bool {
+        let is_type = |(btf, id): (&Btf, TypeId)| btf.strip(id).is_ok_and(|ty| !matches!(ty.def, Def::Void));
+        match self.kind {
+            ExternKind::Kconfig { .. } => false,
+            ExternKind::Ksym | ExternKind::Kfunc => btf.zip(self.btf).is_some_and(is_type),
+        }
+    }
 }
 
 /// What an extern stands for.

@@ -85,14 +85,27 @@ pub(super) fn stage(name: &str, path: &Path, error: onebpf_sys::Error) -> Error 
         .hint("`onebpf status` shows it, `onebpf recover --force` removes it")
 }
 
-const GUARD: &str = "guard the access with `bpf_core_field_exists()`, `bpf_core_type_exists()` or \
+const GUARD_FIELD: &str = "guard the access with `bpf_core_field_exists()`, `bpf_core_type_exists()` or \
     `bpf_core_enum_value_exists()`, or relocate against another kernel's BTF with `--btf`";
 
-/// The relocation behind `invalid func unknown#195896080`.
-fn poison<'a>(program: &'a LoadProgram, found: &verifier::Complaint) -> Option<&'a Poison> {
-    let number = format!("#{POISON_HELPER}");
-    let about = found.message.ends_with(&number) || found.tail.iter().any(|line| line.ends_with(&number));
-    program.poisons.iter().find(|poison| about && Some(poison.insn) == found.insn)
+/// What to say of the relocation behind `invalid func unknown#195896080`, or of the function that the kernel lacks behind
+/// `invalid func unknown#2002000001`; and what to do.
+fn poison(program: &LoadProgram, found: &verifier::Complaint) -> Option<(String, String)> {
+    let poison = program.poisons.iter().find(|poison| Some(poison.insn) == found.insn)?;
+    let helper = program.insns.get(poison.insn as usize)?.imm;
+    let number = format!("#{helper}");
+    if !(found.message.ends_with(&number) || found.tail.iter().any(|line| line.ends_with(&number))) {
+        return None;
+    }
+    let Poison { what, why, .. } = poison;
+    Some(if helper == POISON_HELPER {
+        (format!("`{what}` is accessed, but {why}"), GUARD_FIELD.to_owned())
+    } else {
+        (
+            format!("`{what}` is called, but {why}"),
+            format!("guard the call with `if (bpf_ksym_exists({what}))`"),
+        )
+    })
 }
 
 /// The verifier's verdict, or a refusal that came before it looked at the program.
@@ -110,12 +123,9 @@ pub(super) fn program(plan: &Plan, program: &LoadProgram, error: onebpf_sys::Err
         Refusal { what: What::Program(program), errno: error.errno, host: Some(&plan.host), log: &log };
     report.hints = hints::hints(&refusal);
     if let Some(found) = found {
-        if let Some(poison) = poison(program, &found) {
-            report.message = format!(
-                "program `{}` was rejected: `{}` is accessed, but {}",
-                program.name, poison.what, poison.why
-            );
-            report.hints = vec![GUARD.to_owned()];
+        if let Some((said, hint)) = poison(program, &found) {
+            report.message = format!("program `{}` was rejected: {said}", program.name);
+            report.hints = vec![hint];
         }
         if let Some(insn) = found.insn {
             report.place.source = verifier::source(plan.strings.as_ref(), &program.line_info, insn);

@@ -2,8 +2,10 @@
 //! All of the object are looked up, as with libbpf; to lack one is an error if a chosen program refers to it.
 
 mod config;
+mod kernel;
 
 pub(crate) use config::config_options;
+pub(crate) use kernel::{addressed_externs, extern_name, typed_externs};
 
 use super::draft::Draft;
 use super::programs::Chosen;
@@ -33,6 +35,30 @@ pub enum ExternTarget {
         /// As the configuration has it, or as a number; `None`: it is not set, and the program reads 0.
         value: Option<String>,
     },
+    /// The address of a symbol.
+    Symbol {
+        /// `None`: there is none, and the program sees 0.
+        address: Option<u64>,
+    },
+    /// A variable that the kernel's BTF has.
+    Variable {
+        /// `None`: there is none, and the program sees the address 0.
+        found: Option<InKernel>,
+    },
+    /// A function that programs may call.
+    Function {
+        /// `None`: there is none, its address is 0, and the verifier refuses a call that is reached.
+        found: Option<InKernel>,
+    },
+}
+
+/// A type of the kernel's BTF.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct InKernel {
+    /// Its id.
+    pub btf_id: u32,
+    /// The module whose BTF has it; `None`: the kernel's own.
+    pub module: Option<String>,
 }
 
 impl fmt::Display for ExternValue {
@@ -42,7 +68,19 @@ impl fmt::Display for ExternValue {
         match &self.target {
             ExternTarget::Kconfig { value: Some(value) } => f.write_str(value),
             ExternTarget::Kconfig { value: None } => f.write_str("not set, 0"),
+            ExternTarget::Symbol { address: Some(address) } => write!(f, "at {address:#x}"),
+            ExternTarget::Variable { found: Some(found) } => write!(f, "variable {found}"),
+            ExternTarget::Function { found: Some(found) } => write!(f, "function {found}"),
+            ExternTarget::Symbol { .. } | ExternTarget::Variable { .. } | ExternTarget::Function { .. } => {
+                f.write_str("not in this kernel, 0")
+            }
         }
+    }
+}
+
+impl fmt::Display for InKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] of {}", self.btf_id, self.module.as_deref().unwrap_or("the kernel"))
     }
 }
 
@@ -81,11 +119,19 @@ pub(super) fn offset(spec: &Spec, name: &str) -> Option<u32> {
     }
 }
 
-/// Works out what the externs stand for.
-pub(super) fn resolve(draft: &mut Draft<'_>, programs: &[Chosen<'_>], needed: &IndexSet<&str>) -> Result<()> {
+/// Works out what the externs stand for, and puts it into the programs.
+pub(super) fn resolve(
+    draft: &mut Draft<'_>,
+    programs: &mut [Chosen<'_>],
+    needed: &IndexSet<&str>,
+) -> Result<()> {
     let uses = Uses::of(draft.spec, programs);
     if config_map(draft.spec).is_some_and(|map| needed.contains(map)) {
         draft.externs.config = Some(config::values(draft, &uses)?);
+    }
+    let bound = kernel::bind(draft, &uses)?;
+    for chosen in programs {
+        bound.apply(draft.spec, chosen);
     }
     Ok(())
 }
@@ -96,11 +142,12 @@ struct Uses<'a> {
 }
 
 impl<'a> Uses<'a> {
-    fn of(spec: &'a Spec, programs: &'a [Chosen<'a>]) -> Self {
+    fn of(spec: &'a Spec, programs: &[Chosen<'_>]) -> Self {
         let mut places = BTreeMap::new();
         for Chosen { linked, .. } in programs {
             for (insn, reference) in &linked.refs {
-                if let Ref::Kfunc(name) | Ref::Ksym(name) | Ref::Kconfig(name) = reference {
+                let (Ref::Kfunc(name) | Ref::Ksym(name) | Ref::Kconfig(name)) = reference else { continue };
+                if let Some((name, _)) = spec.externs.get_key_value(name) {
                     places.entry(name.as_str()).or_insert_with(|| linked.place(spec, *insn));
                 }
             }

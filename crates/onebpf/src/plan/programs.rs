@@ -4,7 +4,7 @@ use super::draft::Draft;
 use super::externs;
 use super::older;
 use super::struct_ops::{self, Role, Tables};
-use super::{Attach, LoadProgram, Operand, Patch, Step};
+use super::{Attach, LoadProgram, Operand, Patch, Slot, Step, object};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::{KernelName, NameKind, Named};
 use crate::{Options, Spec};
@@ -25,8 +25,12 @@ const LD_IMM64: u8 = 0x18;
 pub(super) struct Chosen<'a> {
     pub(super) spec: &'a ProgramSpec,
     pub(super) linked: LinkedProgram,
-    /// Instructions that CO-RE has made unusable.
+    /// Instructions that CO-RE, or a function that the kernel lacks, has made unusable.
     pub(super) poisons: Vec<Poison>,
+    /// Where BTF of modules goes.
+    pub(super) patches: Vec<Patch>,
+    /// BTF of the modules whose functions it may call, by the numbers that its calls have.
+    pub(super) modules: Vec<Slot<object::Btf>>,
 }
 
 /// The programs that `options` name, or those that load by default, in the order of the object.
@@ -63,7 +67,7 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String>) 
 pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen<'a>>> {
     let link = |program: &'a ProgramSpec| {
         let linked = onebpf_object::link(spec, &program.name)?;
-        Ok(Chosen { spec: program, linked, poisons: Vec::new() })
+        Ok(Chosen { spec: program, linked, poisons: Vec::new(), patches: Vec::new(), modules: Vec::new() })
     };
     select(spec, options)?.into_iter().map(link).collect()
 }
@@ -72,7 +76,11 @@ pub(super) fn choose<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<Chosen
 pub(crate) fn kernel_names(spec: &Spec, options: &Options) -> Result<BTreeSet<KernelName>> {
     let programs = select(spec, options)?;
     let targets = programs.into_iter().filter_map(|program| attach_target(spec, program, options));
-    Ok(targets.chain(struct_ops::names(spec, options)?).collect())
+    let externs = externs::typed_externs(spec, options)?;
+    Ok(targets
+        .chain(externs.into_iter().map(externs::extern_name))
+        .chain(struct_ops::names(spec, options)?)
+        .collect())
 }
 
 /// Adds the steps that load programs, one after the other: they do not depend on each other.
@@ -111,7 +119,7 @@ fn bind(draft: &mut Draft<'_>, programs: &[Chosen<'_>]) {
 }
 
 fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Result<LoadProgram> {
-    let Chosen { spec: program, linked, poisons } = chosen;
+    let Chosen { spec: program, linked, poisons, .. } = chosen;
     let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
     let (kind, attach_type) =
         typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
@@ -153,7 +161,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Resul
         line_info: Arc::from(linked.line_info.as_slice()),
         functions: linked.functions.clone(),
         attach,
-        modules: Vec::new(),
+        modules: chosen.modules.clone(),
         device: draft.options.device,
         token: draft.token,
         log_level: draft.options.log_level,
@@ -193,7 +201,7 @@ fn untyped(program: &ProgramSpec, place: &Place) -> Error {
         .hint("say it with `--type NAME`, e.g. `--type tc` or `--type xdp`")
 }
 
-/// Refuses what needs the running kernel to be worked out: that is not built in yet.
+/// Refuses what is not built in yet, and what uses maps that are not there.
 fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
     let Chosen { spec: program, linked, .. } = chosen;
     let refuse = |what: String| {
@@ -203,11 +211,6 @@ fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, pl
             .hint("load the other programs with `--program NAME`"))
     };
     for reference in linked.refs.iter().map(|(_, target)| target) {
-        match reference {
-            Ref::Kfunc(name) => return refuse(format!("calls the kernel function `{name}`")),
-            Ref::Ksym(name) => return refuse(format!("uses the kernel symbol `{name}`")),
-            _ => {}
-        }
         match externs::map_of(draft.spec, reference) {
             Some(map) if !draft.maps.contains_key(map) && !poisoned(draft, map) => {
                 return missing_map(draft, chosen, map, place);
@@ -263,7 +266,7 @@ fn missing_map(draft: &Draft<'_>, chosen: &Chosen<'_>, map: &str, place: &Place)
 /// The instructions with pseudo kinds and offsets in place, and where fds go.
 fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec<Insn>, Vec<Patch>)> {
     let mut insns = chosen.linked.insns.clone();
-    let mut patches = Vec::new();
+    let mut patches = chosen.patches.clone();
     for &(insn, ref reference) in &chosen.linked.refs {
         let Some(map) = externs::map_of(draft.spec, reference) else { continue };
         let (kind, offset) = match reference {

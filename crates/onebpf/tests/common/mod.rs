@@ -6,7 +6,10 @@ pub(crate) mod recording;
 pub(crate) mod upgrade;
 
 use indexmap::IndexMap;
-use onebpf::btf::{Btf, Builder, Endian, IntEncoding, OwnedDef, OwnedMember, OwnedType};
+use onebpf::btf::{
+    Btf, Builder, Endian, FuncLinkage, IntEncoding, OwnedDef, OwnedMember, OwnedParam, OwnedType, TypeId,
+    VarLinkage,
+};
 use onebpf::object::{AttachType, Layout, MapType, ProgramType};
 use onebpf::{DefaultType, Options, ParseOptions, Spec};
 use std::path::{Path, PathBuf};
@@ -148,4 +151,33 @@ pub(crate) enum Member {
     Unsigned(u32),
     Signed(u32),
     Text(u32),
+}
+
+/// Gives a kernel types of its own: the functions and variables that the fixtures name, and the modules `extra` and
+/// `another` with more.
+pub(crate) fn with_kernel_types(kernel: onebpf_fake::FakeKernel) -> onebpf_fake::FakeKernel {
+    let mut btf = Builder::new(Endian::native());
+    let int = btf.push(OwnedType::int("int", 4, IntEncoding::SIGNED));
+    let task = btf.push(OwnedType::new("task_struct", OwnedDef::Struct { size: 64, members: Vec::new() }));
+    let pointer = btf.push(OwnedType::new("", OwnedDef::Ptr(task)));
+    let function = |btf: &mut Builder, name: &str, ret, params: &[(&str, TypeId)]| {
+        let params =
+            params.iter().map(|(name, ty)| OwnedParam { name: (*name).to_owned(), ty: *ty }).collect();
+        let proto = btf.push(OwnedType::new("", OwnedDef::FuncProto { ret, params }));
+        btf.push(OwnedType::new(name, OwnedDef::Func { proto, linkage: FuncLinkage::Static }))
+    };
+    function(&mut btf, "bpf_task_from_pid", pointer, &[("pid", int)]);
+    function(&mut btf, "bpf_task_from_vpid", pointer, &[("vpid", int)]);
+    function(&mut btf, "bpf_task_release", TypeId::VOID, &[("p", pointer)]);
+    let variable = OwnedDef::Var { ty: int, linkage: VarLinkage::Global };
+    btf.push(OwnedType::new("bpf_prog_active", variable.clone()));
+    let base = Btf::from_vec(btf.build().expect("BTF")).expect("BTF");
+    let mut extra = Builder::over(&base);
+    function(&mut extra, "bpf_extra_call", int, &[("value", int)]);
+    extra.push(OwnedType::new("extra_counter", variable));
+    let mut another = Builder::over(&base);
+    function(&mut another, "bpf_another_call", int, &[("value", int)]);
+    let kernel = kernel.with_kernel_btf(base.bytes().to_vec());
+    let kernel = kernel.with_module("extra", extra.build().expect("BTF"));
+    kernel.with_module("another", another.build().expect("BTF"))
 }

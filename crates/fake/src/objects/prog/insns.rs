@@ -38,6 +38,7 @@ const HELPERS: [(RangeInclusive<i32>, Feature); 3] = [
 struct Insn {
     code: u8,
     src: u8,
+    off: i16,
     imm: i32,
 }
 
@@ -57,7 +58,9 @@ pub(super) fn check(bytes: &[u8], fd_array: &[i32], objects: &Objects, config: &
                     return no(at, "invalid bpf_ld_imm64 insn");
                 };
                 match insn.src {
-                    0 | 3 => {}
+                    0 => {}
+                    // A variable of the kernel or, with the fd of its BTF, of a module.
+                    3 if second.imm == 0 || is_module(second.imm, objects) => {}
                     4 if config.has(Feature::Callbacks) => {
                         found.callbacks = true;
                         found.subprogs.insert(target(at, insn.imm, &insns)?);
@@ -74,6 +77,11 @@ pub(super) fn check(bytes: &[u8], fd_array: &[i32], objects: &Objects, config: &
                 0 if insn.imm > 0 => {}
                 1 if config.has(Feature::Bpf2Bpf) => {
                     found.subprogs.insert(target(at, insn.imm, &insns)?);
+                }
+                2 if insn.off != 0
+                    && !numbered(insn.off, fd_array).is_some_and(|fd| is_module(fd, objects)) =>
+                {
+                    return no(at, "no BTF of a module for a kernel function");
                 }
                 2 if config.at_least(5, 13) => {}
                 _ => return no(at, "BPF_CALL uses reserved fields"),
@@ -130,6 +138,14 @@ fn map(
     Ok(())
 }
 
+fn numbered(number: i16, fd_array: &[i32]) -> Option<i32> {
+    fd_array.get(usize::try_from(number).ok()?).copied()
+}
+
+fn is_module(fd: i32, objects: &Objects) -> bool {
+    matches!(objects.find_number(fd), Ok((_, object)) if matches!(&object.body, Body::Btf(btf) if btf.module.is_some()))
+}
+
 fn target(at: usize, offset: i32, insns: &[Insn]) -> Result<usize, No> {
     let target = (at as i64 + 1).checked_add(i64::from(offset)).and_then(|t| usize::try_from(t).ok());
     let inside = target.filter(|target| *target < insns.len());
@@ -137,7 +153,7 @@ fn target(at: usize, offset: i32, insns: &[Insn]) -> Result<usize, No> {
 }
 
 fn decode(bytes: &[u8]) -> Option<Insn> {
-    let &[code, regs, _, _, ref imm @ ..] = bytes else { return None };
+    let &[code, regs, a, b, ref imm @ ..] = bytes else { return None };
     let src = if cfg!(target_endian = "big") { regs & 0xf } else { regs >> 4 };
-    Some(Insn { code, src, imm: i32::from_ne_bytes(imm.try_into().ok()?) })
+    Some(Insn { code, src, off: i16::from_ne_bytes([a, b]), imm: i32::from_ne_bytes(imm.try_into().ok()?) })
 }
