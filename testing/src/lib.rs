@@ -4,6 +4,7 @@
 use onebpf_sys::{Host, Kernel, Linux};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Set in the process that is inside already.
 const INSIDE: &str = "ONEBPF_TEST_INSIDE";
@@ -89,6 +90,16 @@ pub fn privileged(test: &str) -> Option<Host> {
     }
     eprintln!("skipped {test}: needs CAP_BPF or CAP_SYS_ADMIN");
     None
+}
+
+/// What this thread has computed until now. Limits that are held in it hold on a busy machine, too.
+///
+/// # Panics
+///
+/// If the clock shows what no clock can.
+pub fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(now).expect("it began with 0")
 }
 
 fn unshare() -> Command {

@@ -207,9 +207,14 @@ fn what_is_replaced_is_kept_shown_and_given_back() {
 /// The lock is waited for, and who has it is named: at first in a note, in the end in an error.
 #[test]
 fn a_lock_that_is_taken() {
-    let script = "onebpf load btf_pinned.o >/dev/null; flock /run/onebpf/lock sleep 3 & sleep 0.5
+    // Each step waits for the one before it to be seen, not for a time.
+    let script = "onebpf load btf_pinned.o >/dev/null
+        until_there() { until test -s $1; do kill -0 $!; sleep 0.02; done; }
+        flock /run/onebpf/lock sh -c 'echo held >/run/held; until test -e /run/let_go; do sleep 0.02; done' & holder=$!
+        until_there /run/held
         onebpf load mix_pins.o --lock-wait 0 2>&1 || echo rc $?
-        onebpf load --json mix_pins.o 2>/run/told; cat /run/told";
+        onebpf load --json mix_pins.o 2>/run/told & waiting=$!
+        until_there /run/told; touch /run/let_go; wait $waiting; wait $holder; cat /run/told";
     let Some(output) = shell(script) else { return };
     succeeded(&output);
     let text = common::out(&output);

@@ -104,7 +104,7 @@ fn clean_up(loaded: Option<onebpf::Loaded>) {
 
 /// Nothing that was made is alive. The kernel may take a moment to let go (RCU, work queues).
 fn nothing_is_left(made: &Recording) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(2);
     while !made.alive().is_empty() {
         assert!(Instant::now() < deadline, "still there: {:?}", made.alive());
         std::thread::sleep(Duration::from_millis(100));
