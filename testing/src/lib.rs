@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What the tests of all crates share: places of their own on the running kernel, and reasons to skip.
 
-use onebpf_sys::{Host, Kernel, Linux};
+use onebpf_sys::{Host, Kernel, Linux, Release};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -54,6 +54,20 @@ pub fn in_user_namespace(name: &str, test: fn()) -> Option<Child> {
     inside.arg(std::env::current_exe().ok()?).args(["--exact", name, "--nocapture", "--test-threads=1"]);
     inside.env(INSIDE, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
     inside.spawn().map_err(|e| eprintln!("skipped: {name}: no unshare(1): {e}")).ok()
+}
+
+/// As [`in_private`], for what kernels before `since` do not have: there it skips, saying so. A kernel that should have it
+/// runs the test.
+///
+/// # Panics
+///
+/// If `test` does, inside.
+pub fn in_private_since(since: Release, name: &str, test: fn()) {
+    let release = Linux.host().expect("host").release;
+    if release.parse::<Release>().is_ok_and(|release| release < since) {
+        return eprintln!("skipped: {name} needs Linux {since}, this is {release}");
+    }
+    in_private(name, test);
 }
 
 /// A shell in mount and network namespaces of its own that will run `script`; nothing is mounted there yet. `None`, saying

@@ -2,11 +2,15 @@
 
 mod common;
 
-use common::{in_private, options, spec};
-use onebpf::sys::{Errno, Feature, ProgRun};
+use common::{options, spec};
+use onebpf::sys::{Errno, Feature, ProgRun, Release};
 use onebpf::{Error, Kernel, Linux, Loaded, Spec, load_spec, observe, plan, plan::Step};
 use onebpf_fake::FakeKernel;
 use std::sync::Arc;
+use testing::in_private_since;
+
+/// The first kernel that has arenas.
+const ARENAS: Release = Release::new(6, 9);
 
 fn load(kernel: &Arc<dyn Kernel>, spec: &Spec) -> Loaded {
     load_spec(kernel, spec, &options()).unwrap_or_else(|e| panic!("{e}\n{:#?}", e.report()))
@@ -30,7 +34,7 @@ fn run(loaded: &Loaded, name: &str) -> u32 {
 
 #[test]
 fn programs_and_this_process_share_variables() {
-    in_private("programs_and_this_process_share_variables", || {
+    in_private_since(ARENAS, "programs_and_this_process_share_variables", || {
         let kernel: Arc<dyn Kernel> = Arc::new(Linux);
         let mut spec = spec("arena_run.v4");
         let loaded = load(&kernel, &spec);
@@ -64,7 +68,7 @@ fn programs_and_this_process_share_variables() {
 
 #[test]
 fn without_an_address_the_kernel_chooses() {
-    in_private("without_an_address_the_kernel_chooses", || {
+    in_private_since(ARENAS, "without_an_address_the_kernel_chooses", || {
         let kernel: Arc<dyn Kernel> = Arc::new(Linux);
         let spec = spec("data_arena.v4");
         let (first, second) = (load(&kernel, &spec), load(&kernel, &spec));
@@ -89,7 +93,7 @@ fn without_an_address_the_kernel_chooses() {
 
 #[test]
 fn a_pinned_arena_keeps_its_variables() {
-    in_private("a_pinned_arena_keeps_its_variables", || {
+    in_private_since(ARENAS, "a_pinned_arena_keeps_its_variables", || {
         let kernel: Arc<dyn Kernel> = Arc::new(Linux);
         let mut spec = spec("arena_run.v4");
         spec.set("map.arena.pinning", "by-name").unwrap();
@@ -104,7 +108,7 @@ fn a_pinned_arena_keeps_its_variables() {
 
 #[test]
 fn an_arena_of_4_gib() {
-    in_private("an_arena_of_4_gib", || {
+    in_private_since(ARENAS, "an_arena_of_4_gib", || {
         let kernel: Arc<dyn Kernel> = Arc::new(Linux);
         let mut spec = spec("arena_run.v4");
         spec.set("map.arena.max_entries", "0x100000").unwrap();
