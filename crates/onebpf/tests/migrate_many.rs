@@ -9,11 +9,15 @@ use onebpf::object::MapType;
 use onebpf::sys::{Batch, BatchCursor, Errno, Error, Hook, Op, Result};
 use onebpf::{Kernel, Linux, Loaded, Map, Migrated, load_spec};
 use onebpf_fake::{FakeKernel, Faulty};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
 
 /// A kernel before Linux 5.6.
 struct WithoutBatches(Arc<dyn Kernel>);
@@ -91,6 +95,67 @@ fn migrate(
     assert_eq!(counts.dropped, (before.len() - after.len()) as u64, "{kind}: {counts:?}");
     kernel.unlink(second.maps[0].pinned().unwrap()).unwrap();
     (counts, took)
+}
+
+/// Each CPU has a share of the map, and who migrates fills one: what is more is not dropped unasked.
+#[test]
+fn shares_of_cpus_are_not_lost_unasked() {
+    const SHARE: u32 = 512;
+    in_private("shares_of_cpus_are_not_lost_unasked", || {
+        let linux: Arc<dyn Kernel> = Arc::new(Linux);
+        let allowed = sched_getaffinity(None).unwrap();
+        let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+        let (Some(one), Some(other)) = (cpus.next(), cpus.next()) else {
+            return eprintln!("skipped: shares_of_cpus_are_not_lost_unasked needs two CPUs");
+        };
+        let possible = linux.host().unwrap().possible_cpus;
+        for kind in [MapType::LRU_HASH, MapType::LRU_PERCPU_HASH] {
+            let [old, new] = versions(kind, SHARE * possible).map(|mut spec| {
+                spec.maps[0].flags |= BPF_F_NO_COMMON_LRU;
+                spec
+            });
+            let write = |map: &Map, cpu, numbers: Range<u32>| {
+                stay_on(cpu);
+                for n in numbers {
+                    map.update(&key(kind, n), &values(kind, n, possible, old_value), 0).unwrap();
+                }
+            };
+            let first = load_spec(&linux, &old, &migrating()).unwrap();
+            write(&first.maps[0], one, 0..300);
+            stay_on(other);
+            let second =
+                load_spec(&linux, &new, &migrating()).unwrap_or_else(|e| panic!("{:#?}", e.report()));
+            assert_eq!((second.migrated[0].converted, second.migrated[0].dropped), (300, 0), "{kind}");
+            linux.unlink(second.maps[0].pinned().unwrap()).unwrap();
+
+            let first = load_spec(&linux, &old, &migrating()).unwrap();
+            write(&first.maps[0], one, 0..SHARE);
+            write(&first.maps[0], other, SHARE..2 * SHARE);
+            let (path, before) = (first.maps[0].pinned().unwrap(), contents(&*linux, &first.maps[0]));
+            assert_eq!(before.len() as u32, 2 * SHARE, "{kind}");
+            let refused = load_spec(&linux, &new, &migrating()).unwrap_err();
+            assert_eq!(refused.code(), "E0413", "{kind}: {refused}");
+            assert!(refused.report().notes[0].contains("BPF_F_NO_COMMON_LRU"), "{:#?}", refused.report());
+            let there = Map::open_pin(&linux, path).unwrap();
+            assert_eq!(there.info().unwrap().id, first.maps[0].info().unwrap().id);
+            assert!(contents(&*linux, &there) == before, "{kind}: the old map has what it had");
+
+            let mut lossy = migrating();
+            lossy.pins.lossy = true;
+            let second = load_spec(&linux, &new, &lossy).unwrap();
+            let (counts, left) = (&second.migrated[0], contents(&*linux, &second.maps[0]).len() as u64);
+            eprintln!("{kind}: {counts:?}");
+            assert_eq!((counts.converted, counts.converted + counts.dropped), (left, 2 * u64::from(SHARE)));
+            assert!(counts.dropped >= u64::from(SHARE), "{kind}: {counts:?}");
+            linux.unlink(path).unwrap();
+        }
+    });
+}
+
+fn stay_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).unwrap();
 }
 
 const KINDS: [MapType; 7] = [

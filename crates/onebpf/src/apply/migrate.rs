@@ -3,7 +3,7 @@
 use super::Run;
 use crate::error::{Code, Error, Result, Retry};
 use crate::loaded::Migrated;
-use crate::plan::{Migration, Slot, object};
+use crate::plan::{BPF_F_NO_COMMON_LRU, Migration, Slot, object};
 use crate::walk::{Elements, Walk, has_no_batches};
 use onebpf_object::MapType;
 use onebpf_sys::{Batch, Errno, Kernel, MapInfo, Op};
@@ -231,19 +231,32 @@ impl Copy<'_> {
             return Ok(());
         }
         let bytes: Vec<String> = key.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let text =
-            format!("map `{}`: an entry of {} would be lost", self.name, self.migration.from.display());
-        let error =
-            Error::new(Code::Loss, text).note(why).note(format!("the entry with key {}", bytes.join(" ")));
-        Err(error.hint("make room for it in the object, or agree to losses with `--lossy`: they are counted"))
+        Err(self.loss("an entry", why).note(format!("the entry with key {}", bytes.join(" "))))
     }
 
-    /// An LRU map makes room by itself, and begins before it is full: what is not in it any more was dropped.
+    fn loss(&self, what: &str, why: impl Into<String>) -> Error {
+        let text = format!("map `{}`: {what} of {} would be lost", self.name, self.migration.from.display());
+        Error::new(Code::Loss, text)
+            .note(why)
+            .hint("make room in the object, or agree to losses with `--lossy`: they are counted")
+    }
+
+    /// An LRU map makes room by itself, and begins before it is full: what is not in it any more was dropped. Any writer
+    /// of such a map agrees to that. Nobody agrees to what comes of `BPF_F_NO_COMMON_LRU`: each CPU has a share of the
+    /// entries, and a writer drops those of its own share while the others are empty (`bpf_percpu_lru_pop_free()` in
+    /// kernel/bpf/bpf_lru_list.c).
     fn finish(mut self) -> Result<Migrated> {
         let lru = matches!(MapType(self.new.map_type), MapType::LRU_HASH | MapType::LRU_PERCPU_HASH);
         let put = self.done.copied + self.done.converted;
         let gone = if lru { put.saturating_sub(self.count()?) } else { 0 };
         if gone > 0 {
+            if self.new.flags & BPF_F_NO_COMMON_LRU != 0 && !self.migration.lossy {
+                let why = format!(
+                    "each of {} CPUs has its own share of the new map's {} entries (BPF_F_NO_COMMON_LRU): a copy fills one",
+                    self.cpus, self.new.max_entries
+                );
+                return Err(self.loss(&format!("{gone} of {put} entries"), why));
+            }
             self.done.dropped += gone;
             let copied = gone.min(self.done.copied);
             self.done.copied -= copied;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
+pub(crate) const BPF_F_NO_COMMON_LRU: u32 = 1 << 1;
 const BPF_F_NUMA_NODE: u32 = 1 << 2;
 const BPF_F_RDONLY_PROG: u32 = 1 << 7;
 const BPF_F_MMAPABLE: u32 = 1 << 10;

@@ -34,6 +34,7 @@ pub use convert::{Conversion, Loss};
 pub(crate) use core::{kernel_relocations, lacks_type};
 pub use externs::{ExternTarget, ExternValue, InKernel};
 pub(crate) use externs::{addressed_externs, config_options, extern_name, typed_externs};
+pub(crate) use maps::BPF_F_NO_COMMON_LRU;
 pub use maps::ring_size;
 pub(crate) use pins::not_made;
 pub(crate) use programs::{kernel_names, select};
