@@ -331,6 +331,52 @@ fn owned(fd: c_int) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// What a map of the kernel holds under the keys 0, 1, ... as far as there are such.
+pub fn array_values(fd: RawFd) -> Option<Vec<Vec<u8>>> {
+    let info = map_info(fd).filter(|info| info.key_size == 4)?;
+    let value = |key: u32| {
+        let mut value = vec![0_u8; info.value_size as usize];
+        // SAFETY: the key has the four bytes, and the value the room, that the kernel says the map has.
+        let done =
+            unsafe { sys::bpf_map_lookup_elem(fd, (&raw const key).cast(), value.as_mut_ptr().cast()) };
+        check(done).ok().map(|()| value)
+    };
+    (0..info.max_entries).map(value).collect()
+}
+
+unsafe extern "C" {
+    fn __real_bpf_map_create(
+        kind: u32,
+        name: *const c_char,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        opts: *const sys::bpf_map_create_opts,
+    ) -> c_int;
+}
+
+/// What the linker gives libbpf for `bpf_map_create` (`--wrap` in build.rs). libbpf makes the maps of jump tables while it
+/// relocates: a kernel without INSN_ARRAY (before 6.19) makes an array of the same shape, so that relocation goes on.
+///
+/// # Safety
+/// As `bpf_map_create`: `name` and `opts` are null or valid.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_bpf_map_create(
+    kind: u32,
+    name: *const c_char,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    opts: *const sys::bpf_map_create_opts,
+) -> c_int {
+    // SAFETY: the caller keeps to the contract.
+    let create = |kind| unsafe { __real_bpf_map_create(kind, name, key_size, value_size, max_entries, opts) };
+    match create(kind) {
+        fd if fd < 0 && kind == sys::BPF_MAP_TYPE_INSN_ARRAY => create(sys::BPF_MAP_TYPE_ARRAY),
+        fd => fd,
+    }
+}
+
 /// How much of what libbpf prints is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {

@@ -180,6 +180,7 @@ impl Reader<'_> {
         let mut insns = program.insns();
         let layout = self.layout(&name, own, insns.len())?;
         let mut refs = Vec::new();
+        let mut tables: Vec<(i32, Value)> = Vec::new();
         let mut seen = HashMap::new();
         let mut at = 0;
         while at < insns.len() {
@@ -189,6 +190,13 @@ impl Reader<'_> {
             if let Some(mut found) = self.mask(&mut insns, at, target, &mut seen)? {
                 found["insn"] = json!(at);
                 refs.push(found);
+            } else if target.is_none() && insns[at][0] == LD_IMM64 && insns[at][1] >> 4 == PSEUDO_MAP_VALUE {
+                let fd = imm(insns[at]);
+                set_imm(&mut insns[at], 0);
+                if !tables.iter().any(|(known, _)| *known == fd) {
+                    tables.push((fd, table(fd).ok_or("a jump table that cannot be read")?));
+                }
+                refs.push(json!({ "insn": at, "kind": "jump_table" }));
             } else if insns[at][0] == LD_IMM64 && insns[at][1] >> 4 == PSEUDO_FUNC {
                 let to = at as i64 + 1 + i64::from(imm(insns[at]));
                 let to = layout
@@ -200,7 +208,9 @@ impl Reader<'_> {
             at += if insns[at][0] == LD_IMM64 { 2 } else { 1 };
         }
         let insns: Vec<String> = insns.iter().map(|insn| hex(*insn)).collect();
-        Ok(json!({ "name": name, "section": program.section(), "insns": insns, "refs": refs }))
+        let tables: Vec<Value> = tables.into_iter().map(|(_, table)| table).collect();
+        let section = program.section();
+        Ok(json!({ "name": name, "section": section, "insns": insns, "refs": refs, "jump_tables": tables }))
     }
 
     /// The functions of the final program and where each starts.
@@ -276,6 +286,15 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
+
+/// Where the jump table of a map leads: the first word of each value (`struct bpf_insn_array_value`). libbpf says in no
+/// message which table it is.
+fn table(fd: i32) -> Option<Value> {
+    let values = crate::libbpf::array_values(fd)?;
+    let targets: Option<Vec<u32>> =
+        values.iter().map(|value| Some(u32::from_le_bytes(*value.first_chunk()?))).collect();
+    Some(json!({ "targets": targets? }))
 }
 
 /// The last four bytes, little-endian.

@@ -92,6 +92,7 @@ pub(crate) fn target(spec: &Spec, wanted: &Ref) -> String {
         Ref::Func(id) => format!("&{}", function(id.0)),
         Ref::Kfunc(name) => name.clone(),
         Ref::Ksym(name) | Ref::Kconfig(name) => format!("&{name}"),
+        Ref::JumpTable(table) => format!("jump table {}", table.name),
     }
 }
 

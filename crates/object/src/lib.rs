@@ -18,7 +18,7 @@ mod spec;
 
 pub use elf::btf_of_elf;
 pub use error::{CODES, Error, Place, Result, SourceLine, WARNINGS, Warning};
-pub use programs::{LinkedProgram, POISON_HELPER, Poison, SECTIONS, SectionFlags, SectionRule};
+pub use programs::{LinkedProgram, LinkedTable, POISON_HELPER, Poison, SECTIONS, SectionFlags, SectionRule};
 pub use programs::{link, relocate_core, resolve_core};
 pub use spec::*;
 

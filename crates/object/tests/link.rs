@@ -217,3 +217,37 @@ fn whole_object_sections() {
     assert_eq!(fixture("prog_no_license.o").license, "");
     assert_eq!(link(&fixture("prog_version.o"), "nobody").map_err(|e| e.code()), Err("E0145"));
 }
+
+#[test]
+fn jump_tables_count_from_the_program() {
+    for object in ["prog_jump_tables.o", "prog_jump_tables.nog.o", "prog_jump_tables.v4.o"] {
+        let spec = fixture(object);
+        let tables = |program| {
+            let linked = link(&spec, program).unwrap();
+            for table in linked.jump_tables() {
+                for at in table.insns {
+                    let load = &linked.insns[at as usize];
+                    assert_eq!((load.src, load.off, load.imm), (pseudo::MAP_VALUE, 0, 0), "{object}: {at}");
+                }
+            }
+            let shown = |it: onebpf_object::LinkedTable| (it.name, it.targets, it.insns.len());
+            linked.jump_tables().into_iter().map(shown).collect::<Vec<_>>()
+        };
+        // `choose` comes after 17 instructions of `first`, and after 32 of `second` and `before`.
+        let table = |name: &str, targets: &[u32], uses| (name.to_owned(), targets.to_vec(), uses);
+        assert_eq!(
+            tables("first"),
+            [table("BPF.JT.0.0", &[9, 11, 13, 11], 1), table("BPF.JT.2.0", &[24, 26], 1)],
+            "{object}"
+        );
+        assert_eq!(
+            tables("second"),
+            [
+                table("BPF.JT.1.0", &[13, 20], 2),
+                table("BPF.JT.1.1", &[28, 28], 1),
+                table("BPF.JT.2.0", &[39, 41], 1)
+            ],
+            "{object}"
+        );
+    }
+}

@@ -134,9 +134,12 @@ fn global_data_needs_5_2() {
 
 #[test]
 fn what_a_kernel_lacks_is_named() {
-    for (release, name, since) in
-        [("5.10", "prog_callback", "5.13"), ("4.14", "prog_several", "4.16"), ("5.4", "btf_kinds", "5.8")]
-    {
+    for (release, name, since) in [
+        ("5.10", "prog_callback", "5.13"),
+        ("4.14", "prog_several", "4.16"),
+        ("5.4", "btf_kinds", "5.8"),
+        ("6.18", "prog_jump_tables", "6.19"),
+    ] {
         let kernel: Arc<dyn Kernel> = Arc::new(FakeKernel::linux(release));
         let error = load_spec(&kernel, &spec(name), &options()).unwrap_err();
         assert_eq!(error.code(), "E0309", "{name}: {error}");

@@ -10,7 +10,9 @@ use crate::report::of_object;
 use crate::value::hex;
 use onebpf::btf::{Btf, Endian, Matcher};
 use onebpf::object::insn::pseudo;
-use onebpf::object::{ExternKind, LinkedProgram, Poison, Ref, link, relocate_core, resolve_core};
+use onebpf::object::{
+    ExternKind, LinkedProgram, LinkedTable, Poison, Ref, link, relocate_core, resolve_core,
+};
 use onebpf::{Kernel as _, KernelTypes, Linux, Spec};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ struct Program<'a> {
     refs: Vec<RefJson<'a>>,
     core: Vec<CoreJson>,
     functions: Vec<FunctionJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jump_tables: Vec<TableJson>,
 }
 
 #[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +77,13 @@ struct CoreJson {
 struct FunctionJson<'a> {
     insn: u32,
     name: &'a str,
+}
+
+/// Where a jump table leads, in instructions from the program's start.
+#[derive(Serialize)]
+struct TableJson {
+    name: String,
+    targets: Vec<u32>,
 }
 
 pub(crate) fn run(args: &Args, out: &mut Out) -> Outcome {
@@ -148,12 +159,14 @@ fn program_json<'a>(spec: &'a Spec, linked: &'a Linked<'a>) -> Program<'a> {
     let function = |(insn, id): &(u32, onebpf::object::FuncId)| {
         Some(FunctionJson { insn: *insn, name: &spec.functions.get(id.0)?.name })
     };
+    let tables = program.jump_tables().into_iter();
     Program {
         name,
         insns: program.insns.iter().map(|insn| hex(&insn.to_bytes(Endian::Little))).collect(),
         refs,
         core: core_json(spec, program),
         functions: program.functions.iter().filter_map(function).collect(),
+        jump_tables: tables.map(|it| TableJson { name: it.name, targets: it.targets }).collect(),
     }
 }
 
@@ -177,6 +190,7 @@ fn ref_json<'a>(spec: &'a Spec, program: &LinkedProgram, insn: u32, target: &'a 
             });
             new("kconfig", name, offset)
         }
+        Ref::JumpTable(table) => new("jump_table", &table.name, None),
     }
 }
 
@@ -205,7 +219,12 @@ fn print(spec: &Spec, linked: &Linked<'_>, out: &mut Out) -> Outcome {
         lines: &program.line_info,
         functions,
     };
-    listing.print(spec.btf.as_ref(), out)
+    listing.print(spec.btf.as_ref(), out)?;
+    for LinkedTable { name, targets, .. } in program.jump_tables() {
+        let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        out.line(format_args!("jump table {name}: {}", targets.join(" ")))?;
+    }
+    Ok(())
 }
 
 /// What each instruction with a CO-RE record is about, and why it is poisoned.

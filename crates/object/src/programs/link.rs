@@ -8,6 +8,7 @@ use super::info;
 use crate::error::Kind;
 use crate::insn::{INSN_SIZE, Insn, opcode, pseudo};
 use crate::{ExternKind, FuncId, Function, Linkage, Place, Ref, Result, SourceLine, Spec};
+use indexmap::IndexMap;
 use onebpf_btf::Def;
 use onebpf_btf::ext::{CoreRelo, FuncInfo, LineInfo};
 use std::collections::HashMap;
@@ -32,6 +33,17 @@ pub struct LinkedProgram {
     pub functions: Vec<(u32, FuncId)>,
 }
 
+/// A jump table of a linked program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedTable {
+    /// Symbol name.
+    pub name: String,
+    /// Where it leads, in instructions from the program's start.
+    pub targets: Vec<u32>,
+    /// The instructions that take its address.
+    pub insns: Vec<u32>,
+}
+
 /// Links a program of an object.
 pub fn link(spec: &Spec, program: &str) -> Result<LinkedProgram> {
     let Some(entry) = spec.programs.get(program) else {
@@ -50,6 +62,27 @@ impl LinkedProgram {
     pub fn function_of(&self, insn: u32) -> Option<(u32, FuncId)> {
         let next = self.functions.partition_point(|(start, _)| *start <= insn);
         self.functions.get(next.checked_sub(1)?).copied()
+    }
+
+    /// The jump tables, in the order of the instructions that refer to them. A table is relative to its function
+    /// (libbpf's `create_jt_map()`): here it counts from the program's start.
+    pub fn jump_tables(&self) -> Vec<LinkedTable> {
+        let mut found: IndexMap<_, LinkedTable> = IndexMap::new();
+        for (insn, target) in &self.refs {
+            let (Ref::JumpTable(table), Some((start, _))) = (target, self.function_of(*insn)) else {
+                continue;
+            };
+            let linked = || LinkedTable {
+                name: table.name.clone(),
+                targets: table.targets.iter().map(|target| start.saturating_add(*target)).collect(),
+                insns: Vec::new(),
+            };
+            let key = (start, table.offset, table.targets.len());
+            found.entry(key).or_insert_with(linked).insns.push(*insn);
+        }
+        let mut tables: Vec<_> = found.into_values().collect();
+        tables.sort_by_key(|table| table.insns.first().copied());
+        tables
     }
 
     /// Where an instruction is in the object.
@@ -200,6 +233,11 @@ fn mark(spec: &Spec, target: &Ref, insn: &mut Insn, next: Option<&mut Insn>) -> 
             Some(_) => (0, Some(0)),
             None => return Err(missing("reference to", name)),
         },
+        // libbpf takes the table's start, whatever the instruction adds to it.
+        Ref::JumpTable(_) => {
+            insn.off = 0;
+            (pseudo::MAP_VALUE, None)
+        }
     };
     (insn.src, insn.imm) = (source, 0);
     if let (Some(next), Some(high)) = (next, high) {

@@ -7,9 +7,10 @@ mod info;
 mod link;
 mod refs;
 mod sections;
+mod tables;
 
 pub use core::{POISON_HELPER, Poison, relocate_core, resolve_core};
-pub use link::{LinkedProgram, link};
+pub use link::{LinkedProgram, LinkedTable, link};
 pub use sections::{SECTIONS, SectionFlags, SectionRule};
 
 use crate::elf::Elf;

@@ -1,6 +1,7 @@
 //! What instructions refer to: each relocation becomes a [`Ref`], by the rules of libbpf's `bpf_program__record_reloc`.
 
 use super::functions::Code;
+use super::tables::Tables;
 use crate::elf::{Elf, Reloc, Section, SectionKind, Symbol, SymbolKind, SymbolSection};
 use crate::error::Kind;
 use crate::insn::{INSN_SIZE, Insn, pseudo};
@@ -17,6 +18,7 @@ pub(super) struct Context<'a> {
 
 /// Resolves the relocations of all code, and the calls that need none.
 pub(super) fn resolve(cx: &Context<'_>, code: &mut Code) -> Result<()> {
+    let mut tables = Tables::default();
     for section in cx.elf.sections.iter().filter(|s| s.kind == SectionKind::Program) {
         let mut last = None;
         for reloc in &section.relocs {
@@ -32,7 +34,16 @@ pub(super) fn resolve(cx: &Context<'_>, code: &mut Code) -> Result<()> {
             for index in code.around(section.index, reloc.offset) {
                 let Some(function) = code.functions.get(index) else { continue };
                 let at = (reloc.offset - function.offset) / INSN_SIZE as u64;
-                let one = One { cx, code, function, at: at as usize, reloc };
+                let at_insn = at as usize;
+                let mut one = One {
+                    cx,
+                    code,
+                    section: section.index,
+                    function,
+                    at: at_insn,
+                    reloc,
+                    tables: &mut tables,
+                };
                 let found = one.resolve().map_err(|error| {
                     error.within(Place { offset: Some(reloc.offset), ..function.place.clone() })
                 })?;
@@ -55,13 +66,16 @@ pub(super) fn resolve(cx: &Context<'_>, code: &mut Code) -> Result<()> {
 struct One<'a> {
     cx: &'a Context<'a>,
     code: &'a Code,
+    /// The ELF section of the function.
+    section: usize,
     function: &'a Function,
     at: usize,
     reloc: &'a Reloc,
+    tables: &'a mut Tables,
 }
 
 impl One<'_> {
-    fn resolve(&self) -> Result<Ref> {
+    fn resolve(&mut self) -> Result<Ref> {
         let Some(symbol) = self.cx.elf.symbols.get(self.reloc.symbol) else {
             return fail("relocation by a symbol that is not there".to_owned());
         };
@@ -116,7 +130,7 @@ impl One<'_> {
         self.function_at(section, target).map(Ref::Call).ok_or_else(|| self.no_function(symbol, section))
     }
 
-    fn address(&self, insn: Insn, symbol: &Symbol<'_>, section: &Section<'_>) -> Result<Ref> {
+    fn address(&mut self, insn: Insn, symbol: &Symbol<'_>, section: &Section<'_>) -> Result<Ref> {
         let offset = i128::from(symbol.value) + i128::from(insn.imm) + i128::from(self.reloc.addend);
         let at = u64::try_from(offset).ok();
         match section.kind {
@@ -137,7 +151,11 @@ impl One<'_> {
                     )),
                 }
             }
-            SectionKind::JumpTables => fail("jump tables are not supported".to_owned()),
+            SectionKind::JumpTables => {
+                let name = self.name(symbol).to_owned();
+                let reader = (self.section, self.function);
+                self.tables.read(self.cx.elf.endian, section, symbol, name, reader).map(Ref::JumpTable)
+            }
             _ => match self.cx.places.data_of(section.index) {
                 // One past the end may be formed; the kernel refuses to be given it.
                 Some(map) if at.is_some_and(|at| at <= section.size) => {

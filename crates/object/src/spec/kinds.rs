@@ -34,6 +34,7 @@ impl MapType {
     pub const RINGBUF: Self = Self(27);
     pub const USER_RINGBUF: Self = Self(31);
     pub const ARENA: Self = Self(33);
+    pub const INSN_ARRAY: Self = Self(34);
 
     /// libbpf's name (`libbpf_bpf_map_type_str`), if it has one.
     pub fn name(self) -> Option<&'static str> {

@@ -13,7 +13,7 @@ mod variable;
 pub use config::ConfigType;
 pub use kinds::{AttachType, MapType, ProgramType};
 pub use map::{Contents, Dialect, Entry, Layout, MapSpec, OpsTable, Pinning, Slot, SlotTarget};
-pub use program::{FuncId, Function, Linkage, ProgramSpec, Ref};
+pub use program::{FuncId, Function, JumpTable, Linkage, ProgramSpec, Ref};
 pub use variable::{Extern, ExternKind, Variable};
 
 use crate::Warning;

@@ -6,6 +6,7 @@ use crate::insn::Insn;
 use onebpf_btf::TypeId;
 use onebpf_btf::ext::{CoreRelo, LineInfo};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An entry point: a function that the kernel may be given.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,4 +92,17 @@ pub enum Ref {
     Ksym(String),
     /// A variable that the kernel's configuration fills (ld_imm64), in the `.kconfig` map.
     Kconfig(String),
+    /// A table of instructions to jump to (ld_imm64, `BPF_PSEUDO_MAP_VALUE` of a map of its own; Linux 6.19).
+    JumpTable(Arc<JumpTable>),
+}
+
+/// A jump table of a function, as a symbol of `.jumptables` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JumpTable {
+    /// Symbol name: `BPF.JT.0.0`.
+    pub name: String,
+    /// Where it is in `.jumptables`, in bytes. What a program refers to at one place is one table.
+    pub offset: u64,
+    /// Where it leads, in instructions from the function's start.
+    pub targets: Vec<u32>,
 }

@@ -14,6 +14,7 @@ mod core;
 mod draft;
 mod entries;
 mod externs;
+mod jump_tables;
 mod maps;
 mod older;
 mod pins;

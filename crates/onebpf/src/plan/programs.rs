@@ -2,6 +2,7 @@
 
 use super::draft::Draft;
 use super::externs;
+use super::jump_tables;
 use super::older;
 use super::struct_ops::{self, Role, Tables};
 use super::{Attach, LoadProgram, Operand, Patch, Slot, Step, object};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 const BPF_PSEUDO_MAP_FD: u8 = 1;
 const BPF_PSEUDO_MAP_VALUE: u8 = 2;
 /// `BPF_LD | BPF_IMM | BPF_DW`.
-const LD_IMM64: u8 = 0x18;
+pub(super) const LD_IMM64: u8 = 0x18;
 
 /// A program to be loaded, with its code.
 pub(super) struct Chosen<'a> {
@@ -124,7 +125,8 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Resul
     let (kind, attach_type) =
         typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
     relocatable(draft, chosen, kind, &place)?;
-    let (mut insns, patches) = patched(draft, chosen, &place)?;
+    let (mut insns, mut patches) = patched(draft, chosen, &place)?;
+    patches.extend(jump_tables::steps(draft, chosen, &place)?);
     older::helpers(draft, &program.name, &mut insns);
     let no_lines = || format!("program `{}` has no function types and source lines", program.name);
     let infos =
@@ -236,6 +238,7 @@ fn known(draft: &mut Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<()
             "hands out a BPF function as a callback",
             "5.13",
         ),
+        (uses(|r| matches!(r, Ref::JumpTable(_))), Feature::InsnArray, "has jump tables", "6.19"),
     ];
     for (used, feature, what, since) in rows {
         if used && !draft.has(feature) {
@@ -300,7 +303,7 @@ fn patched(draft: &Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<(Vec
     Ok((insns, patches))
 }
 
-fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
+pub(super) fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error {
     let text =
         format!("program `{}`: instruction {insn} refers to a map but loads no address", chosen.spec.name);
     Error::new(Code::Plan, text).at(place)

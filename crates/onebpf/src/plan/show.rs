@@ -197,8 +197,10 @@ fn create(map: &CreateMap) -> String {
     if let Some(inner) = map.inner {
         add(format_args!(", holds maps like {inner}"));
     }
-    if map.template {
-        add(format_args!(" (template)"));
+    match (map.template, MapType(map.map_type)) {
+        (true, MapType::INSN_ARRAY) => add(format_args!(" (jump table)")),
+        (true, _) => add(format_args!(" (template)")),
+        (false, _) => {}
     }
     text
 }

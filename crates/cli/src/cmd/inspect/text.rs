@@ -174,7 +174,7 @@ fn program_notes(spec: &Spec, program: &ProgramSpec) -> String {
 /// What a program and the functions that it calls refer to.
 fn needs(spec: &Spec, program: &ProgramSpec) -> String {
     let (mut seen, mut next) = (BTreeSet::new(), vec![program.function]);
-    let (mut maps, mut kernel, mut core) = (BTreeSet::new(), BTreeSet::new(), 0);
+    let (mut maps, mut kernel, mut tables, mut core) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
     while let Some(id) = next.pop() {
         let Some(function) = spec.functions.get(id.0).filter(|_| seen.insert(id)) else { continue };
         core += function.core.len();
@@ -183,6 +183,7 @@ fn needs(spec: &Spec, program: &ProgramSpec) -> String {
                 Ref::Map(name) | Ref::Data { map: name, .. } => drop(maps.insert(name.as_str())),
                 Ref::Call(function) | Ref::Func(function) => next.push(*function),
                 Ref::Kfunc(name) | Ref::Ksym(name) | Ref::Kconfig(name) => drop(kernel.insert(name.as_str())),
+                Ref::JumpTable(table) => drop(tables.insert((table.offset, table.targets.len()))),
             }
         }
     }
@@ -193,6 +194,11 @@ fn needs(spec: &Spec, program: &ProgramSpec) -> String {
     }
     if !kernel.is_empty() {
         words.push(format!("of the kernel {}", list(kernel)));
+    }
+    match tables.len() {
+        0 => {}
+        1 => words.push("1 jump table".to_owned()),
+        many => words.push(format!("{many} jump tables")),
     }
     if core > 0 {
         words.push(format!("{core} CO-RE"));

@@ -43,7 +43,7 @@ pub struct CreateMap {
     /// Arenas: where the object's variables begin, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub globals: Option<u32>,
-    /// True for a template: it is not part of the loaded object and is closed after use.
+    /// True for a template, and for a jump table: it is not part of the loaded object and is closed after use.
     pub template: bool,
     /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
     /// ([`Plan::assumed`](super::Plan::assumed) is empty): else the refusal may have a better answer.
