@@ -23,10 +23,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     if need::find_cargo_tool("cargo-nextest").is_some() {
         // nextest runs no doctests; they go first, so that its summary comes last.
-        run::show(run::cargo().args(["test", "--quiet", "--doc"]).args(&workspace).args(arguments))?;
-        return run::show(
-            run::cargo().args(["nextest", "run", "--no-fail-fast"]).args(&workspace).args(arguments),
-        );
+        let with = |words: &[&str]| run::show(run::cargo().args(words).args(&workspace).args(arguments));
+        let documents = with(&["test", "--quiet", "--doc"]);
+        return with(&["nextest", "run", "--no-fail-fast"]).and(documents);
     }
     run::show(run::cargo().args(["test", "--no-fail-fast"]).args(&workspace).args(arguments))
 }

@@ -17,7 +17,7 @@ const BPF_F_LINK: u32 = 1 << 13;
 ///
 /// ```no_run
 /// # let loaded = onebpf::load("dctcp.bpf.o")?;
-/// let link = loaded.tables["dctcp"].link()?; // a table in `.struct_ops.link`
+/// let mut link = loaded.tables["dctcp"].link()?; // a table in `.struct_ops.link`
 /// link.pin("/sys/fs/bpf/dctcp_link")?; // stays registered when this process ends
 /// # Ok::<(), onebpf::Error>(())
 /// ```
