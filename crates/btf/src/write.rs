@@ -106,7 +106,10 @@ impl Builder {
     /// # Errors
     /// What [`Btf::get`] says of a type that cannot be decoded.
     pub fn from_btf(btf: &Btf) -> Result<Builder> {
-        let types = btf.types().map(|ty| ty.map(OwnedType::from)).collect::<Result<_>>()?;
+        let mut types = Vec::with_capacity((btf.type_count() - btf.first_own_id().0) as usize);
+        for ty in btf.types() {
+            types.push(OwnedType::from(ty?));
+        }
         let strings = btf.strings().to_vec();
         Ok(Builder { types, endian: btf.endian(), base: btf.base().cloned(), strings })
     }
@@ -205,7 +208,9 @@ impl<'a> Writer<'a> {
     fn new(builder: &'a Builder) -> Writer<'a> {
         let first_string = builder.first_string();
         // Offset 0 is the empty string, in a split BTF the base's.
-        let mut known = HashMap::from([("", 0)]);
+        // A string has about 16 bytes.
+        let mut known = HashMap::with_capacity(builder.strings.len() / 16);
+        known.insert("", 0);
         let mut at = 0;
         for piece in builder.strings.split_inclusive(|byte| *byte == 0) {
             if let Some(text) = piece.strip_suffix(&[0]).and_then(|text| std::str::from_utf8(text).ok()) {

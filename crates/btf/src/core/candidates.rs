@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use memchr::{memmem, memrchr};
+
 use super::{essential, is_flavour, same_kind};
 use crate::error::Result;
 use crate::read::types::Look;
@@ -41,6 +43,13 @@ impl<'a> Candidates<'a> {
         Ok(self.found.get(&local.id).map_or(&[], Vec::as_slice))
     }
 
+    /// Whether there is one. A type of just this name and kind in the kernel is found without looking at all others.
+    pub(super) fn exist(&mut self, local: &Type<'_>) -> Result<bool> {
+        let plain = essential(local.name) == local.name;
+        let found = |main: &&Btf| plain && main.find_own(local.name, local.kind).is_some();
+        Ok(self.targets.first().is_some_and(found) || !self.of(local)?.is_empty())
+    }
+
     /// Only these are left.
     pub(super) fn keep(&mut self, local: TypeId, fitting: Vec<Candidate<'a>>) {
         self.found.insert(local, fitting);
@@ -52,7 +61,11 @@ fn search<'a>(btf: &'a Btf, local: &Type<'_>, found: &mut Vec<Candidate<'a>>) ->
     let functions = local.kind == Kind::Func;
     // The essential name itself may have a flavour (`a___b` of `a___b___c`): then a type of that name has another.
     let exact = if essential(wanted) == wanted { btf.named_own(wanted, functions) } else { Vec::new() };
-    let flavoured = btf.names().flavoured.get_or_init(|| flavoured(btf));
+    let chain = std::iter::successors(Some(btf), |btf| btf.base());
+    let some = chain
+        .map(|btf| (btf.strings(), marks_of(btf)))
+        .any(|(strings, marks)| marks.iter().any(|mark| mark.ends(strings, wanted)));
+    let flavoured = if some { btf.names().flavoured.get_or_init(|| flavoured(btf)).as_slice() } else { &[] };
     let others =
         flavoured.iter().copied().filter(|id| name(btf, *id).is_some_and(|name| essential(name) == wanted));
     let mut ids: Vec<TypeId> = exact.into_iter().chain(others).collect();
@@ -69,40 +82,43 @@ fn name(btf: &Btf, id: TypeId) -> Option<&str> {
     btf.look_at(id, Look::Name).ok().map(|ty| ty.name)
 }
 
+/// Three underscores in the strings behind which a flavour is.
+pub(crate) struct Mark {
+    /// Where the string around it starts.
+    start: usize,
+    /// The last byte before it.
+    before: usize,
+}
+
+impl Mark {
+    /// Whether a name that this one flavours may be the wanted one.
+    fn ends(&self, strings: &[u8], wanted: &str) -> bool {
+        strings.get(self.start..=self.before).is_some_and(|name| name.ends_with(wanted.as_bytes()))
+    }
+}
+
 /// Own types whose names have a flavour.
 fn flavoured(btf: &Btf) -> Vec<TypeId> {
-    let spots = spots(btf.strings());
-    if spots.is_empty() {
-        return Vec::new();
-    }
-    let first = btf.first_own_string();
     // A name may start in the middle of another string, so what counts is whether its end comes after the mark.
     let has_mark = |offset: u32| {
-        let at = offset.saturating_sub(first) as usize;
-        let next = spots.partition_point(|(_, mark)| *mark < at);
-        spots.get(next).is_some_and(|(start, _)| *start <= at)
+        let owner = btf.string_owner(offset);
+        let (marks, at) = (marks_of(owner), offset.saturating_sub(owner.first_own_string()) as usize);
+        let next = marks.partition_point(|mark| mark.before < at);
+        marks.get(next).is_some_and(|mark| mark.start <= at)
     };
-    let types = btf.own_names().filter(|(_, offset)| *offset >= first && has_mark(*offset));
+    let types = btf.own_names().filter(|(_, offset)| has_mark(*offset));
     types.map(|(id, _)| id).filter(|id| name(btf, *id).is_some_and(|name| essential(name) != name)).collect()
 }
 
-/// Where a flavour's mark stands in the strings, and where the string around it starts.
-fn spots(strings: &[u8]) -> Vec<(usize, usize)> {
-    let mut spots: Vec<(usize, usize)> = Vec::new();
-    // Three underscores in a row cover one offset that is a multiple of three, and there one has a neighbour.
-    let firsts = strings.chunks_exact(3).enumerate().filter(|(_, chunk)| chunk.first() == Some(&b'_'));
-    let is_mark = |at: Option<usize>| at.and_then(|at| strings.get(at)) == Some(&b'_');
-    let firsts = firsts.map(|(n, _)| n * 3).filter(|at| is_mark(at.checked_sub(1)) || is_mark(Some(at + 1)));
-    for at in firsts {
-        for before in at.saturating_sub(3)..at {
-            if is_flavour(strings, before) && spots.last().is_none_or(|(_, last)| *last < before) {
-                let head = strings.get(..before).unwrap_or_default();
-                let start = head.iter().rposition(|byte| *byte == 0).map_or(0, |nul| nul + 1);
-                spots.push((start, before));
-            }
-        }
-    }
-    spots
+fn marks_of(btf: &Btf) -> &[Mark] {
+    btf.names().marks.get_or_init(|| marks(btf.strings()))
+}
+
+fn marks(strings: &[u8]) -> Vec<Mark> {
+    let found = memmem::find_iter(strings, "___").filter_map(|at| at.checked_sub(1));
+    let flavours = found.filter(|before| is_flavour(strings, *before));
+    let start = |before| memrchr(0, strings.get(..before).unwrap_or_default()).map_or(0, |nul| nul + 1);
+    flavours.map(|before| Mark { start: start(before), before }).collect()
 }
 
 #[cfg(test)]
@@ -114,8 +130,8 @@ mod tests {
         for shift in 0..6 {
             let mut strings = vec![0u8; shift];
             strings.extend(b"\0plain\0foo___bar\0____x\0___y\0z___\0a___b___c\0");
-            let found = spots(&strings);
-            let texts: Vec<&[u8]> = found.iter().map(|(start, at)| &strings[*start..=*at]).collect();
+            let found = marks(&strings);
+            let texts: Vec<&[u8]> = found.iter().map(|mark| &strings[mark.start..=mark.before]).collect();
             assert_eq!(texts, [&b"foo"[..], b"a", b"a___b"], "shift {shift}");
         }
     }

@@ -21,6 +21,7 @@ use crate::error::{Result, What};
 use crate::read::types::Look;
 use crate::{Btf, CoreRelo, CoreReloKind, Kind, Type, TypeId};
 
+pub(crate) use candidates::Mark;
 pub use extern_type::{essential_name, near_names, types_are_compatible};
 pub use fixup::Fixup;
 
@@ -109,7 +110,8 @@ impl<'a> Matcher<'a> {
     /// # Errors
     /// E0204 and others for a local type that is not there or cannot be decoded.
     pub fn has_candidates(&mut self, local: TypeId) -> Result<bool> {
-        Ok(!self.found(local)?.is_empty())
+        let local = self.local.look_at(local, Look::Name)?;
+        self.candidates.exist(&local)
     }
 
     /// Why a relocation finds nothing in the target, in one line: `no kernel type has the name ...`.

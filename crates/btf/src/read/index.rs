@@ -1,10 +1,10 @@
 //! Where types start, and which have a name: both found out when first asked for.
 
-use std::ffi::CStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bytes::{Endian, is_string, u32_at};
+use crate::core::Mark;
 use crate::error::{Error, Result, What};
 use crate::{Btf, Kind, TypeId};
 
@@ -24,23 +24,27 @@ pub(crate) struct Offsets {
 impl Offsets {
     pub(crate) fn scan(btf: &Btf) -> Offsets {
         let (section, endian) = (btf.type_bytes(), btf.endian());
-        let shapes: [Option<(u8, u8)>; 128] = std::array::from_fn(|kind| btf.shape(kind as u32));
-        let mut offsets = Offsets { starts: Vec::with_capacity(section.len() / 24), stop: None };
+        // Of a kind that is not known, no type fits any section.
+        let shapes: [(usize, usize); 128] = std::array::from_fn(|kind| match btf.shape(kind as u32) {
+            Some((fixed, element)) => (TYPE_LEN + usize::from(fixed), usize::from(element)),
+            None => (usize::MAX, 0),
+        });
+        let mut starts = Vec::with_capacity(section.len() / 24);
         let mut at = 0;
-        while at < section.len() {
-            match type_len(&shapes, section, at, endian) {
-                Ok(len) => {
-                    offsets.starts.push(at as u32);
-                    at += len;
-                }
-                Err(what) => {
-                    let id = TypeId(btf.first_own_id().0.saturating_add(offsets.starts.len() as u32));
-                    offsets.stop = Some(Error::from(what).in_type(id).at(btf.types_start() + at));
-                    break;
-                }
+        while let Some(info) = u32_at(section, at + 4, endian) {
+            let (fixed, element) = shapes.get(kind_of(info) as usize).copied().unwrap_or((usize::MAX, 0));
+            let len = fixed.saturating_add(vlen_of(info) * element);
+            if len > section.len() - at {
+                break;
             }
+            starts.push(at as u32);
+            at += len;
         }
-        offsets
+        let stop = (at < section.len()).then(|| {
+            let id = TypeId(btf.first_own_id().0.saturating_add(starts.len() as u32));
+            Error::from(misfit(btf, at)).in_type(id).at(btf.types_start() + at)
+        });
+        Offsets { starts, stop }
     }
 
     /// Number of types, the one where reading stopped included.
@@ -63,22 +67,23 @@ impl Offsets {
     }
 }
 
-/// Length of the type at `at` with its payload.
-fn type_len(
-    shapes: &[Option<(u8, u8)>; 128],
-    section: &[u8],
-    at: usize,
-    endian: Endian,
-) -> std::result::Result<usize, What> {
-    let Some(info) = u32_at(section, at + 4, endian) else { return Err(What::Truncated("type")) };
-    let (kind, vlen) = ((info >> 24) & 0x7f, info & 0x00ff_ffff);
-    let shape = shapes.get(kind as usize).copied().flatten();
-    let Some((fixed, element)) = shape else { return Err(What::Kind(kind)) };
-    let len = TYPE_LEN + fixed as usize + vlen as usize * element as usize;
-    if len > section.len() - at {
-        return Err(What::Truncated(Kind::from_number(kind).map_or("type of unknown kind", Kind::name)));
+/// Why no type can be read at `at`.
+fn misfit(btf: &Btf, at: usize) -> What {
+    let Some(info) = u32_at(btf.type_bytes(), at + 4, btf.endian()) else { return What::Truncated("type") };
+    match btf.shape(kind_of(info)) {
+        None => What::Kind(kind_of(info)),
+        Some(_) => {
+            What::Truncated(Kind::from_number(kind_of(info)).map_or("type of unknown kind", Kind::name))
+        }
     }
-    Ok(len)
+}
+
+fn kind_of(info: u32) -> u32 {
+    (info >> 24) & 0x7f
+}
+
+fn vlen_of(info: u32) -> usize {
+    (info & 0x00ff_ffff) as usize
 }
 
 /// Indexes from name to id: one for functions, which are half of a kernel's names and are seldom asked for
@@ -89,7 +94,9 @@ pub(crate) struct Names {
     others: Index,
     long_size: OnceLock<u32>,
     decl_tags: OnceLock<Vec<TypeId>>,
-    /// Types whose name has a flavour: few or none in a kernel.
+    /// Where flavours are in the own strings: few or none in a kernel.
+    pub(crate) marks: OnceLock<Vec<Mark>>,
+    /// Types whose name has a flavour.
     pub(crate) flavoured: OnceLock<Vec<TypeId>>,
 }
 
@@ -111,8 +118,45 @@ const LONG_NAMES: [&str; 11] = [
 #[derive(Default)]
 struct Index {
     lookups: AtomicU32,
-    /// (hash of name, id), sorted.
-    rows: OnceLock<Vec<(u32, u32)>>,
+    table: OnceLock<Table>,
+}
+
+/// A hash table of types by name. Numbers count own types from 1; 0 is none.
+struct Table {
+    /// The first type of each bucket; a power of two of them.
+    buckets: Vec<u32>,
+    /// The type after this one in its bucket.
+    next: Vec<u32>,
+}
+
+impl Table {
+    /// Of the own types of some kinds.
+    fn of(btf: &Btf, functions: bool) -> Table {
+        let heads = Heads::of(btf);
+        let count = heads.starts.len();
+        let buckets = vec![0; count.div_ceil(2).next_power_of_two()];
+        let mut table = Table { buckets, next: vec![0; count] };
+        // From the last one, so that in each bucket the first comes first.
+        for ((before, start), next) in heads.starts.iter().enumerate().zip(&mut table.next).rev() {
+            let Some(info) = heads.word_at(*start, 4) else { continue };
+            if (kind_of(info) == Kind::Func as u32) != functions {
+                continue;
+            }
+            let name = heads.word_at(*start, 0).map_or(&[][..], |offset| heads.tail(btf, offset));
+            let bucket = hash(name) as usize & (table.buckets.len() - 1);
+            if let Some(first) = table.buckets.get_mut(bucket) {
+                *next = std::mem::replace(first, before as u32 + 1);
+            }
+        }
+        table
+    }
+
+    /// The types that may have this name, in order.
+    fn of_name(&self, name: &[u8]) -> impl Iterator<Item = u32> + '_ {
+        let some = |number: Option<&u32>| number.copied().filter(|number| *number != 0);
+        let first = some(self.buckets.get(hash(name) as usize & (self.buckets.len() - 1)));
+        std::iter::successors(first, move |number| some(self.next.get(*number as usize - 1)))
+    }
 }
 
 impl Btf {
@@ -130,7 +174,7 @@ impl Btf {
         let index = self.index(kind == Kind::Func);
         let wanted =
             |id: &TypeId| heads.kind(*id) == Some(kind as u32) && self.is_named(&heads, *id, name.as_bytes());
-        if index.rows.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
+        if index.table.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
         {
             return heads.ids().find(wanted);
         }
@@ -150,15 +194,16 @@ impl Btf {
 
     /// Own types of exactly this name, whatever their kind: functions, or all others. In order of id.
     pub(crate) fn named_own(&self, name: &str, functions: bool) -> Vec<TypeId> {
-        let heads = Heads::of(self);
-        let is_function = |id: TypeId| heads.kind(id) == Some(Kind::Func as u32);
-        let wanted =
-            |id: &TypeId| self.is_named(&heads, *id, name.as_bytes()) && is_function(*id) == functions;
-        let index = self.index(functions);
         if name.is_empty() {
             return Vec::new();
         }
-        if index.rows.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
+        let heads = Heads::of(self);
+        let wanted = |id: &TypeId| {
+            self.is_named(&heads, *id, name.as_bytes())
+                && heads.kind(*id).is_some_and(|kind| (kind == Kind::Func as u32) == functions)
+        };
+        let index = self.index(functions);
+        if index.table.get().is_none() && index.lookups.fetch_add(1, Ordering::Relaxed) < LOOKUPS_BEFORE_INDEX
         {
             return heads.ids().filter(wanted).collect();
         }
@@ -199,28 +244,9 @@ impl Btf {
 
     /// Own types whose name may be this one, in order of id.
     fn candidates(&self, name: &str, functions: bool) -> impl Iterator<Item = TypeId> + '_ {
-        let rows = self.index(functions).rows.get_or_init(|| self.index_rows(functions));
-        let hash = hash(name.as_bytes());
-        let from = rows.partition_point(|row| row.0 < hash);
-        rows.iter().skip(from).take_while(move |row| row.0 == hash).map(|row| TypeId(row.1))
-    }
-
-    fn index_rows(&self, functions: bool) -> Vec<(u32, u32)> {
-        let heads = Heads::of(self);
-        let mut rows = Vec::new();
-        for id in heads.ids() {
-            let Some(kind) = heads.kind(id) else { continue };
-            if (kind == Kind::Func as u32) != functions {
-                continue;
-            }
-            let name = heads.name_offset(id).and_then(|offset| heads.string(self, offset));
-            if let Some(name) = name.filter(|name| !name.is_empty()) {
-                rows.push((hash(name), id.0));
-            }
-        }
-        rows.sort_unstable();
-        rows.shrink_to_fit();
-        rows
+        let table = self.index(functions).table.get_or_init(|| Table::of(self, functions));
+        let before = self.first_own_id().0 - 1;
+        table.of_name(name.as_bytes()).map(move |number| TypeId(before + number))
     }
 
     fn index(&self, functions: bool) -> &Index {
@@ -262,12 +288,16 @@ impl<'a> Heads<'a> {
     }
 
     fn word(&self, id: TypeId, at: usize) -> Option<u32> {
-        let start = *self.starts.get(id.0.checked_sub(self.first)? as usize)?;
+        self.word_at(*self.starts.get(id.0.checked_sub(self.first)? as usize)?, at)
+    }
+
+    /// A word of the type that starts here.
+    fn word_at(&self, start: u32, at: usize) -> Option<u32> {
         u32_at(self.section, start as usize + at, self.endian)
     }
 
     fn kind(&self, id: TypeId) -> Option<u32> {
-        self.word(id, 4).map(|info| (info >> 24) & 0x7f)
+        self.word(id, 4).map(kind_of)
     }
 
     fn name_offset(&self, id: TypeId) -> Option<u32> {
@@ -281,13 +311,44 @@ impl<'a> Heads<'a> {
             None => btf.string_tail(offset),
         }
     }
-
-    fn string(&self, btf: &'a Btf, offset: u32) -> Option<&'a [u8]> {
-        CStr::from_bytes_until_nul(self.tail(btf, offset)).ok().map(CStr::to_bytes)
-    }
 }
 
-/// FNV-1a: short, and good enough for names; equal hashes are told apart by comparing.
+/// Of what comes before the first NUL, eight bytes at a time: short, and good enough for names; equal hashes are told
+/// apart by comparing.
 fn hash(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    let mut hash = 0u64;
+    for chunk in name.chunks(8) {
+        let word = u64::from_le_bytes(chunk.first_chunk().copied().unwrap_or_else(|| {
+            let mut padded = [0; 8];
+            padded.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            padded
+        }));
+        // The highest bit of each NUL; above the first, others may have theirs.
+        let nuls = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+        // The bytes below the first NUL; all if there is none.
+        let kept = word & (nuls & nuls.wrapping_neg()).wrapping_shr(7).wrapping_sub(1);
+        if kept != 0 {
+            hash = (hash.rotate_left(5) ^ kept).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        if nuls != 0 {
+            break;
+        }
+    }
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_ends_at_the_nul() {
+        let name = b"a_name_of_24_bytes_it_is";
+        for len in 0..=name.len() {
+            let mut tail = name[..len].to_vec();
+            tail.extend(b"\0\x01other\0");
+            assert_eq!(hash(&tail), hash(&name[..len]), "{len}");
+        }
+        assert_ne!(hash(b"int"), hash(b"char"));
+    }
 }

@@ -163,7 +163,7 @@ impl Btf {
         owner.strings().get((offset - owner.0.first_own_string) as usize..).unwrap_or_default()
     }
 
-    fn string_owner(&self, offset: u32) -> &Btf {
+    pub(crate) fn string_owner(&self, offset: u32) -> &Btf {
         let mut owner = self;
         while let Some(base) = owner.base().filter(|_| offset < owner.0.first_own_string) {
             owner = base;

@@ -47,8 +47,8 @@ pub(crate) fn fill_tagged_slots(
 
 /// The functions with a tag `tail:...`, and what follows the colon.
 fn tags(btf: &Btf) -> impl Iterator<Item = (TypeId, &str)> {
-    btf.types().filter_map(|ty| {
-        let ty = ty.ok()?;
+    btf.decl_tags().iter().filter_map(|id| {
+        let ty = btf.get(*id).ok()?;
         match ty.def {
             Def::DeclTag { target, component: -1 } => Some((target, ty.name.strip_prefix("tail:")?)),
             _ => None,

@@ -4,7 +4,7 @@ use super::programs::{Chosen, select};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::KernelTypes;
 use crate::{Facts, Options, Spec};
-use onebpf_btf::{Btf, CoreRelo, CoreReloKind, Matcher};
+use onebpf_btf::{Btf, CoreRelo, CoreReloKind, Matcher, TypeId};
 use onebpf_object::{FuncId, Function, LinkedProgram, Place, Ref, relocate_core, resolve_core};
 use std::collections::HashSet;
 
@@ -40,7 +40,10 @@ pub(crate) fn lacks_type(spec: &Spec, kernel: Option<&Btf>, relocations: &[&Core
     let Some((local, kernel)) = spec.btf.as_ref().zip(kernel) else { return false };
     let targets = [kernel];
     let mut matcher = Matcher::new(local, &targets);
-    relocations.iter().any(|relo| matcher.has_candidates(relo.type_id).is_ok_and(|has| !has))
+    let mut types: Vec<TypeId> = relocations.iter().map(|relo| relo.type_id).collect();
+    types.sort_unstable();
+    types.dedup();
+    types.into_iter().any(|id| matcher.has_candidates(id).is_ok_and(|has| !has))
 }
 
 /// Relocates all chosen programs together: what is found out about a type serves each of them.
