@@ -6,6 +6,7 @@ use memchr::{memmem, memrchr};
 
 use super::{essential, is_flavour, same_kind};
 use crate::error::Result;
+use crate::read::index::Mark;
 use crate::read::types::Look;
 use crate::{Btf, Kind, Type, TypeId};
 
@@ -80,14 +81,6 @@ fn search<'a>(btf: &'a Btf, local: &Type<'_>, found: &mut Vec<Candidate<'a>>) ->
 
 fn name(btf: &Btf, id: TypeId) -> Option<&str> {
     btf.look_at(id, Look::Name).ok().map(|ty| ty.name)
-}
-
-/// Three underscores in the strings behind which a flavour is.
-pub(crate) struct Mark {
-    /// Where the string around it starts.
-    start: usize,
-    /// The last byte before it.
-    before: usize,
 }
 
 impl Mark {

@@ -21,7 +21,6 @@ use crate::error::{Result, What};
 use crate::read::types::Look;
 use crate::{Btf, CoreRelo, CoreReloKind, Kind, Type, TypeId};
 
-pub(crate) use candidates::Mark;
 pub use extern_type::{essential_name, near_names, types_are_compatible};
 pub use fixup::Fixup;
 

@@ -4,7 +4,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bytes::{Endian, is_string, u32_at};
-use crate::core::Mark;
 use crate::error::{Error, Result, What};
 use crate::{Btf, Kind, TypeId};
 
@@ -98,6 +97,14 @@ pub(crate) struct Names {
     pub(crate) marks: OnceLock<Vec<Mark>>,
     /// Types whose name has a flavour.
     pub(crate) flavoured: OnceLock<Vec<TypeId>>,
+}
+
+/// Three underscores in the strings behind which a flavour is.
+pub(crate) struct Mark {
+    /// Where the string around it starts.
+    pub(crate) start: usize,
+    /// The last byte before it.
+    pub(crate) before: usize,
 }
 
 /// How compilers write `long` and `unsigned long`.
