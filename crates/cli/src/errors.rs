@@ -86,6 +86,7 @@ pub(crate) const PAGES: &[(&str, &str)] = &[
     ("E0319", include_str!("../../../docs/errors/E0319.md")),
     ("E0320", include_str!("../../../docs/errors/E0320.md")),
     ("E0330", include_str!("../../../docs/errors/E0330.md")),
+    ("E0331", include_str!("../../../docs/errors/E0331.md")),
     ("E0401", include_str!("../../../docs/errors/E0401.md")),
     ("E0402", include_str!("../../../docs/errors/E0402.md")),
     ("E0403", include_str!("../../../docs/errors/E0403.md")),

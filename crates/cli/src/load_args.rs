@@ -2,13 +2,14 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::report;
+use crate::target::Target;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use onebpf::object::{AttachType, Dialect, Extern, ExternKind, ProgramType, SectionFlags, SectionRule};
 use onebpf::sys::Errno;
 use onebpf::{
-    ArrayRule, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions, Report, Spec,
-    Token,
+    ArrayRule, AttachTo, DefaultType, Mismatch, Options, OuterRule, ParseOptions, PinLayout, PinOptions,
+    Report, Spec, TargetProgram, Token,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -71,6 +72,8 @@ pub(crate) struct LoadArgs {
     reuse: Vec<(String, PathBuf)>,
     #[command(flatten)]
     keep: KeepArgs,
+    #[command(flatten)]
+    attach_to: AttachArgs,
     /// Only this program, and what it needs (repeatable)
     #[arg(long, value_name = "NAME", help_heading = "Choosing")]
     program: Vec<String>,
@@ -114,6 +117,14 @@ struct KeepArgs {
     register: bool,
     #[command(flatten)]
     state: StateArgs,
+}
+
+/// Which programs in the kernel an object's programs attach to.
+#[derive(Args, Clone, Debug, Default)]
+struct AttachArgs {
+    /// The program in the kernel that the freplace, fentry and fexit programs attach to, or the program PROGRAM: an id, a pinned path or a name (repeatable)
+    #[arg(long, value_name = "[PROGRAM=]ID|PATH|NAME", value_parser = attach_to, help_heading = "Loading")]
+    attach_to: Vec<(Option<String>, TargetProgram)>,
 }
 
 /// Where loads keep their state.
@@ -227,6 +238,10 @@ impl LoadArgs {
             lock_wait: self.keep.lock_wait.map(|seconds| Duration::from_secs(seconds.into())),
             register: self.keep.register,
             state: self.keep.state.dir(),
+            attach_to: AttachTo {
+                all: for_all(&self.attach_to.attach_to),
+                of: for_one(&self.attach_to.attach_to),
+            },
             ..Options::default()
         }
     }
@@ -371,19 +386,29 @@ fn outer(typed: &str) -> Result<(Option<String>, OuterRule), String> {
     for_map(typed, read, "keep, fill, sync")
 }
 
+/// `TARGET` or `PROGRAM=TARGET`. A program's name has neither `/` nor `=`, a path may have both.
+fn attach_to(typed: &str) -> Result<(Option<String>, TargetProgram), String> {
+    let named = typed.split_once('=').filter(|(program, _)| !program.contains('/'));
+    let (program, target) = named.map_or((None, typed), |(program, target)| (Some(program), target));
+    if target.is_empty() || program == Some("") {
+        return Err("it has the form ID, PATH or NAME, or PROGRAM= before one of them".to_owned());
+    }
+    Ok((program.map(str::to_owned), Target::guess(target).into()))
+}
+
 fn arrays() -> impl TypedValueParser<Value = ArrayRule> {
     PossibleValuesParser::new(["replace", "reuse"])
         .map(|typed| if typed == "reuse" { ArrayRule::Reuse } else { ArrayRule::Replace })
 }
 
-/// The last choice that names no map.
-fn for_all<T: Copy>(given: &[(Option<String>, T)]) -> Option<T> {
-    given.iter().rev().find(|(map, _)| map.is_none()).map(|(_, choice)| *choice)
+/// The last choice that names no map or program.
+fn for_all<T: Clone>(given: &[(Option<String>, T)]) -> Option<T> {
+    given.iter().rev().find(|(map, _)| map.is_none()).map(|(_, choice)| choice.clone())
 }
 
 /// The choices that name one.
-fn for_one<T: Copy>(given: &[(Option<String>, T)]) -> BTreeMap<String, T> {
-    given.iter().filter_map(|(map, choice)| Some((map.clone()?, *choice))).collect()
+fn for_one<T: Clone>(given: &[(Option<String>, T)]) -> BTreeMap<String, T> {
+    given.iter().filter_map(|(map, choice)| Some((map.clone()?, choice.clone()))).collect()
 }
 
 /// A `SEC()` name first, for it says how the program attaches; else a bare program type.
@@ -419,6 +444,16 @@ mod tests {
     fn reuse_wants_a_name_and_a_path() {
         assert_eq!(name_and_path("a=/b"), Ok(("a".to_owned(), PathBuf::from("/b"))));
         assert!(name_and_path("a").is_err() && name_and_path("=b").is_err() && name_and_path("a=").is_err());
+    }
+
+    #[test]
+    fn programs_attach_to_an_id_a_path_or_a_name() {
+        let for_one = |program: &str, target| Ok((Some(program.to_owned()), target));
+        assert_eq!(attach_to("12"), Ok((None, TargetProgram::Id(12))));
+        assert_eq!(attach_to("p=main"), for_one("p", TargetProgram::Name("main".to_owned())));
+        assert_eq!(attach_to("p=/a/b=c"), for_one("p", TargetProgram::Pinned("/a/b=c".into())));
+        assert_eq!(attach_to("/a/b=c"), Ok((None, TargetProgram::Pinned("/a/b=c".into()))));
+        assert!(attach_to("").is_err() && attach_to("p=").is_err() && attach_to("=12").is_err());
     }
 
     #[test]

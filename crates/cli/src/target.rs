@@ -1,8 +1,8 @@
 //! Objects in the kernel, as a person names them.
 
 use crate::exit::{Failure, Outcome};
-use onebpf::sys::{Errno, Error, OBJ_NAME_MAX, ObjectKind};
-use onebpf::{Kernel, Map, Program};
+use onebpf::sys::{Errno, Error, ObjectKind};
+use onebpf::{Kernel, Map, Program, TargetProgram, find_named};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Target {
     }
 
     /// Digits are an id, what has a slash is a path, all else is a name.
-    fn guess(word: &str) -> Self {
+    pub(crate) fn guess(word: &str) -> Self {
         match word.parse() {
             Ok(id) => Self::Id(id),
             Err(_) if word.contains('/') => Self::Path(PathBuf::from(word)),
@@ -46,7 +46,9 @@ impl Target {
         let opened = match self {
             Self::Id(id) => Map::open_id(kernel, *id),
             Self::Path(path) => Map::open_pin(kernel, path),
-            Self::Name(name) => Map::open_id(kernel, by_name(&**kernel, ObjectKind::Map, name)?),
+            Self::Name(name) => {
+                find_named(&**kernel, ObjectKind::Map, name).and_then(|id| Map::open_id(kernel, id))
+            }
         };
         opened.map_err(needs_root)
     }
@@ -56,9 +58,21 @@ impl Target {
         let opened = match self {
             Self::Id(id) => Program::open_id(kernel, *id),
             Self::Path(path) => Program::open_pin(kernel, path),
-            Self::Name(name) => Program::open_id(kernel, by_name(&**kernel, ObjectKind::Program, name)?),
+            Self::Name(name) => {
+                find_named(&**kernel, ObjectKind::Program, name).and_then(|id| Program::open_id(kernel, id))
+            }
         };
         opened.map_err(needs_root)
+    }
+}
+
+impl From<Target> for TargetProgram {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Id(id) => Self::Id(id),
+            Target::Path(path) => Self::Pinned(path),
+            Target::Name(name) => Self::Name(name),
+        }
     }
 }
 
@@ -74,28 +88,6 @@ pub(crate) fn each<T>(
         found.extend(opened.and_then(|fd| describe(fd.as_fd())));
     }
     Ok(found)
-}
-
-/// The id of the one object of that name.
-fn by_name(kernel: &dyn Kernel, kind: ObjectKind, name: &str) -> Outcome<u32> {
-    let described = match kind {
-        ObjectKind::Map => each(kernel, kind, |fd| kernel.map_info(fd).map(|info| (info.id, info.name)))?,
-        _ => each(kernel, kind, |fd| kernel.prog_info(fd).map(|info| (info.id, info.name)))?,
-    };
-    let kept = name.get(..OBJ_NAME_MAX).unwrap_or(name);
-    let matches: Vec<u32> =
-        described.into_iter().filter(|(_, found)| found == kept).map(|(id, _)| id).collect();
-    let (noun, verb) = if kind == ObjectKind::Map { ("map", "map") } else { ("program", "prog") };
-    match matches[..] {
-        [id] => Ok(id),
-        [] => Err(Failure::new("E0411", format!("there is no {noun} `{name}` in this kernel"))
-            .hint(format!("`onebpf {verb} list` shows all"))),
-        _ => {
-            let ids: Vec<String> = matches.iter().map(u32::to_string).collect();
-            Err(Failure::new("E0411", format!("{} {noun}s are named `{name}`", ids.len()))
-                .hint(format!("say which one: id {}", ids.join(", id "))))
-        }
-    }
 }
 
 fn needs_root(error: onebpf::Error) -> Failure {

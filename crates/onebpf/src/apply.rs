@@ -19,7 +19,7 @@ use crate::plan::{
 use crate::program::LoadedProgram;
 use crate::struct_ops::{Link, StructOps};
 use crate::transaction::Running;
-use crate::{Map, Program};
+use crate::{Map, Program, Target};
 use indexmap::IndexMap;
 use onebpf_object::Warning;
 use onebpf_sys::{BtfLoad, Errno, Kernel, KernelValue, Log, MapBtf, MapCreate, Memory, ObjectKind};
@@ -71,7 +71,7 @@ pub(crate) fn apply_with(plan: &Plan, kernel: &Arc<dyn Kernel>, jobs: usize, hel
 struct Run<'a> {
     plan: &'a Plan,
     kernel: &'a Arc<dyn Kernel>,
-    /// Maps and BTF, by slot.
+    /// Maps, BTF, and programs that were there before, by slot.
     fds: HashMap<u32, OwnedFd>,
     /// Programs, by slot.
     programs: HashMap<u32, LoadedProgram>,
@@ -125,6 +125,11 @@ impl<'a> Run<'a> {
             Step::OpenBtf { out, name, id } => {
                 let fd = self.kernel.open_id(ObjectKind::Btf, *id).map_err(|e| refused::module(name, e))?;
                 self.fds.insert(out.number(), fd);
+                Ok(())
+            }
+            Step::OpenProgram { out, name, id, path } => {
+                let fd = Target::reopen(&**self.kernel, *id, path.as_deref());
+                self.fds.insert(out.number(), fd.map_err(|e| refused::target(name, *id, e))?);
                 Ok(())
             }
             Step::OpenPin { out, path, expect, id, .. } => self.open_pin(*out, path, expect, *id),
@@ -294,12 +299,17 @@ impl<'a> Run<'a> {
         let tasks: Vec<program::Task<'_>> = programs
             .iter()
             .map(|program| {
-                let attach_btf = program.attach.as_ref().and_then(|attach| attach.module);
-                let attach_btf = attach_btf.map(|slot| self.fd(slot)).transpose()?;
+                let module = program.attach.as_ref().and_then(|attach| attach.module);
+                let target = program.attach.as_ref().and_then(|attach| attach.program);
+                // One place for both in the kernel's attributes.
+                let attach_to = match (target, module) {
+                    (Some(slot), _) => Some(self.fd(slot)?),
+                    (None, module) => module.map(|slot| self.fd(slot)).transpose()?,
+                };
                 let modules = program.modules.iter().map(|slot| self.fd(*slot)).collect::<Result<_>>()?;
                 let token = program.token.map(|slot| self.fd(slot)).transpose()?;
                 let (insns, btf) = (self.insns(program)?, btf(program));
-                Ok(program::Task { program, insns, btf, attach_btf, modules, token })
+                Ok(program::Task { program, insns, btf, attach_to, modules, token })
             })
             .collect::<Result<_>>()?;
         let loaded = program::load_all(&**self.kernel, self.plan, &tasks, jobs)?;

@@ -12,7 +12,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub const CODES: &[(&str, &str)] = &[
     ("E0301", "the object has no such program, section or map"),
     ("E0302", "program without a type"),
-    ("E0303", "program of a kind that cannot be loaded yet"),
+    ("E0303", "program replaces a function, and nothing says of which program"),
     ("E0304", "map of a kind that cannot be created"),
     ("E0305", "pinned map is not what the object declares"),
     ("E0306", "pin path is taken, unreadable or not on a BPF filesystem"),
@@ -31,6 +31,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("E0319", "kernel has no such function, variable or symbol"),
     ("E0320", "function or variable of the kernel has another type"),
     ("E0330", "table of functions (struct_ops) does not fit the kernel"),
+    ("E0331", "program to attach to has no such function"),
     ("E0401", "kernel refused the object's BTF"),
     ("E0402", "kernel refused to create a map"),
     ("E0403", "verifier rejected a program"),
@@ -67,7 +68,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
 pub(crate) enum Code {
     NoProgram,
     Untyped,
-    Unrelocated,
+    Untargeted,
     MapKind,
     PinMismatch,
     PinPath,
@@ -86,6 +87,7 @@ pub(crate) enum Code {
     NoSymbol,
     SymbolType,
     Table,
+    TargetFunction,
     BtfLoad,
     MapCreate,
     Verifier,

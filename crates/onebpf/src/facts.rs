@@ -6,6 +6,7 @@ use crate::kconfig::KernelConfig;
 use crate::kernel_types::{KernelName, KernelTypes, Named, Unlike};
 use crate::layout::TypeLayout;
 use crate::options::Token;
+use crate::target::Target;
 use onebpf_sys::{Errno, Feature, FeatureSet, Host, Kernel, MapInfo, ObjectKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
@@ -48,6 +49,9 @@ pub struct Facts {
     /// Types and functions of the running kernel that the object names; `None`: it has no such.
     #[serde(default)]
     pub named: Vec<(KernelName, Option<Named>)>,
+    /// Programs in the kernel that programs of the object attach to, by the name of the latter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Target>,
     /// What the kernel's configuration says of the options that the object asks for; `None`: it asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<KernelConfig>,

@@ -53,6 +53,15 @@ const ROWS: &[Row] = &[
         hint: "something above the capabilities says no: a container's seccomp filter, an LSM, or kernel lockdown \
                (see /sys/kernel/security/lockdown)",
     },
+    // `bpf_check_attach_target()`: the types of static functions say nothing of how they are called.
+    Row {
+        when: |r| program(r).is_some() && r.log.contains("Cannot replace static functions"),
+        hint: "what is replaced must be a global function that is not hidden, or a program whose argument is its context by type",
+    },
+    Row {
+        when: |r| program(r).is_some() && r.log.contains("Subprog ") && r.log.contains("doesn't exist"),
+        hint: "the function belongs to another program of that object: `--attach-to` one that calls it",
+    },
     Row {
         when: |r| map(r).is_some_and(|map| r.host.is_some_and(|host| too_new(map, host))),
         hint: "this kernel is older than that map type",

@@ -71,6 +71,7 @@ mod options;
 pub mod plan;
 mod program;
 mod struct_ops;
+mod target;
 mod transaction;
 mod verifier;
 mod verify;
@@ -85,7 +86,7 @@ pub use kallsyms::{KernelSymbols, Symbol};
 pub use kconfig::{KernelConfig, parse_config};
 pub use kernel_types::{KernelName, KernelTypes, Module, NameKind, Named, Unlike};
 pub use layout::{Field, Scalar, TypeLayout};
-pub use list::list;
+pub use list::{find_named, list};
 pub use load::{Phases, load, load_spec, load_spec_timed, object_name, read};
 pub use loaded::{Loaded, Migrated};
 pub use map::Map;
@@ -98,6 +99,7 @@ pub use plan::{DEFAULT_STATE, LOCK_WAIT};
 pub use plan::{Plan, pin_paths, plan};
 pub use program::Program;
 pub use struct_ops::{Link, StructOps};
+pub use target::{AttachTo, Target, TargetProgram};
 pub use transaction::{
     LoadStatus, LockHolder, Manifest, ManifestPin, ManifestSlot, ObjectStatus, PinStatus, Recovered,
     RolledBack, Status, lock_holder, recover, rollback, status,

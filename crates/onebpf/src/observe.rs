@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// arena's variables go.
 ///
 /// # Errors
-/// E0301 for options that name no program; E0313, E01xx or E02xx for [`Options::btf`]; E0408 if the host itself cannot be read. A pin that cannot be looked
+/// E0301 for options that name no program; E0411 for a program to attach to that is not there; E0313, E01xx or E02xx for [`Options::btf`]; E0408 if the host itself cannot be read. A pin that cannot be looked
 /// at is a fact, not an error.
 pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Facts> {
     let mut facts = Facts { host: host(kernel)?, ..Facts::default() };
@@ -46,6 +46,9 @@ pub fn observe(kernel: &dyn Kernel, spec: &Spec, options: &Options) -> Result<Fa
     let symbols = plan::addressed_externs(spec, options)?;
     if !symbols.is_empty() {
         facts.symbols = Some(KernelSymbols::read(kernel, symbols.iter().map(|found| found.name.as_str()))?);
+    }
+    for (program, target) in plan::target_programs(spec, options)? {
+        facts.targets.insert(program.to_owned(), target.look(kernel)?);
     }
     if let Some(wanted) = plan::config_options(spec, options)? {
         facts.probe(kernel, &wanted.features);

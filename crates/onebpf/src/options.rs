@@ -1,5 +1,6 @@
 //! What the caller wants of a load. Changes of the object itself are made in the [`Spec`](crate::Spec).
 
+use crate::target::AttachTo;
 use onebpf_object::ProgramType;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ pub struct Options {
     /// Register the struct_ops tables that the load creates. Those for links stay registered while their link is pinned or
     /// open, the others until they are unregistered.
     pub register: bool,
+    /// Programs in the kernel that the object's programs attach to, instead of to the kernel: always for `freplace`.
+    pub attach_to: AttachTo,
     /// Maps to take from a pin instead of creating them, by name.
     pub reuse: BTreeMap<String, PathBuf>,
     /// What a load replaces stays beside it, under names that end in `:prev`: [`rollback`](crate::rollback) goes back to it.

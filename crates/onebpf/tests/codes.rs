@@ -4,11 +4,12 @@ mod common;
 
 use common::{options, spec};
 use onebpf::btf::Endian;
-use onebpf::object::{Contents, MapSpec, MapType, Pinning, ProgramType, Slot, SlotTarget};
+use onebpf::object::{Contents, MapSpec, MapType, Pinning, Slot, SlotTarget};
 use onebpf::plan::{Object, Step};
 use onebpf::sys::{Errno, Feature, ObjectKind, Op, ProgRun};
 use onebpf::{
-    CODES, Error, Facts, Kernel, Map, Mismatch, Options, Plan, Spec, apply, load_spec, observe, plan,
+    AttachTo, CODES, Error, Facts, Kernel, Map, Mismatch, Options, Plan, Spec, TargetProgram, apply,
+    load_spec, observe, plan,
 };
 use onebpf_fake::{FakeKernel, Faulty};
 use std::os::fd::AsFd;
@@ -52,16 +53,13 @@ fn edited(name: &str, edit: impl FnOnce(&mut Spec)) -> Spec {
 
 type Case = (&'static str, fn() -> Error);
 
-const PLANNING: [Case; 21] = [
+const PLANNING: [Case; 22] = [
     ("E0301", || {
         let options = Options { sections: vec!["nowhere".into()], ..options() };
         load_spec(&fake(), &spec("demo"), &options).unwrap_err()
     }),
     ("E0302", || load_spec(&fake(), &spec("elf_prog"), &Options::default()).unwrap_err()),
-    ("E0303", || {
-        // It replaces a function of another program.
-        load_error(&edited("demo", |spec| spec.programs[0].kind = ProgramType::EXT))
-    }),
+    ("E0303", || load_only("ext_programs", "new_answer")),
     ("E0304", || load_error(&edited("demo", |spec| spec.maps[0].kind = MapType::STRUCT_OPS))),
     ("E0305", || {
         let kernel = fake();
@@ -123,6 +121,12 @@ const PLANNING: [Case; 21] = [
         load_spec(&(Arc::new(kernel) as Arc<dyn Kernel>), &spec("extern_bad_ksyms"), &options).unwrap_err()
     }),
     ("E0330", || load_error(&spec("struct_ops"))),
+    ("E0331", || {
+        let kernel = fake();
+        let _target = load_spec(&kernel, &spec("demo"), &options()).unwrap();
+        let attach_to = AttachTo { all: Some(TargetProgram::Name("count".into())), ..AttachTo::default() };
+        load_spec(&kernel, &spec("ext_programs"), &Options { attach_to, ..options() }).unwrap_err()
+    }),
 ];
 
 const STATE: &str = "/run/onebpf";

@@ -82,6 +82,13 @@ impl Btf {
         Some(self.get(id)?.kind)
     }
 
+    /// The name of a type that has one.
+    pub(crate) fn name(&self, id: u32, config: &Config) -> Option<String> {
+        let (_, strings) = sections(&self.data, config).ok()?;
+        let name = string(strings, self.get(id)?.name).filter(|name| !name.is_empty())?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
     /// Bytes in a value of a type (`btf_type_id_size` in the kernel).
     pub(crate) fn size(&self, id: u32) -> Option<u32> {
         self.size_at_depth(id, 0)

@@ -56,7 +56,7 @@ impl Body {
     fn references(&self) -> Vec<Serial> {
         match self {
             Self::Map(map) => map.references(),
-            Self::Prog(prog) => prog.maps.iter().chain(&prog.btf).copied().collect(),
+            Self::Prog(prog) => prog.maps.iter().chain(&prog.btf).chain(&prog.target).copied().collect(),
             Self::Btf(_) | Self::Token => Vec::new(),
             Self::Link(held) => vec![*held],
         }
@@ -149,6 +149,27 @@ impl Objects {
             (serial, Object { id, body: Body::Btf(btf), .. }) => Ok((serial, *id, btf)),
             _ => Err(Errno::INVAL),
         }
+    }
+
+    /// The program behind an fd that may be BTF's, too.
+    pub(crate) fn prog_serial(&self, fd: BorrowedFd<'_>) -> Result<Option<Serial>, Errno> {
+        match self.find(fd)? {
+            (serial, Object { body: Body::Prog(_), .. }) => Ok(Some(serial)),
+            (_, Object { body: Body::Btf(_), .. }) => Ok(None),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    pub(crate) fn id(&self, serial: Serial) -> Option<u32> {
+        Some(self.live.get(&serial)?.id)
+    }
+
+    pub(crate) fn prog_at(&self, serial: Serial) -> Option<&Prog> {
+        if let Body::Prog(prog) = &self.live.get(&serial)?.body { Some(prog) } else { None }
+    }
+
+    pub(crate) fn btf_at(&self, serial: Serial) -> Option<&Btf> {
+        if let Body::Btf(btf) = &self.live.get(&serial)?.body { Some(btf) } else { None }
     }
 
     /// Frees what neither an fd, nor a pin, nor a living object holds.

@@ -1,6 +1,7 @@
 //! Programs: a look at what a loader must get right. The fake verifies nothing beyond that.
 
 mod insns;
+mod target;
 
 use crate::config::{Config, check_name};
 use crate::log::{self, No};
@@ -15,6 +16,8 @@ pub(crate) struct Prog {
     pub(crate) loaded: Loaded,
     pub(crate) maps: Vec<Serial>,
     pub(crate) btf: Option<Serial>,
+    /// The program that it attaches to.
+    pub(crate) target: Option<Serial>,
     pub(crate) charge: u64,
 }
 
@@ -29,6 +32,8 @@ pub struct Loaded {
     pub expected_attach_type: u32,
     /// BTF id of what it attaches to, 0 if none was given.
     pub attach_btf_id: u32,
+    /// Id of the program that it attaches to, 0 for none.
+    pub attach_prog_id: u32,
     /// `BPF_F_*`.
     pub flags: u32,
     /// Its licence.
@@ -71,6 +76,7 @@ impl Prog {
 
 fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<Prog, No> {
     check_attributes(attr, config)?;
+    let target = target::of(attr, objects)?;
     if let Some(rule) = config.rejections.get(attr.name) {
         return Err(No::new(rule.errno, rule.log.clone()));
     }
@@ -90,6 +96,7 @@ fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<
         }
         _ => {}
     }
+    target::check(attr, target, objects, config)?;
     let info = ProgInfo {
         prog_type: attr.prog_type,
         tag: tag(attr.insns),
@@ -108,6 +115,7 @@ fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<
             prog_type: attr.prog_type,
             expected_attach_type: attr.expected_attach_type,
             attach_btf_id: attr.attach_btf_id,
+            attach_prog_id: target.and_then(|serial| objects.id(serial)).unwrap_or_default(),
             flags: attr.flags,
             license: attr.license.to_owned(),
             kernel_version: attr.kernel_version,
@@ -118,6 +126,7 @@ fn check(attr: &ProgLoad<'_, '_>, objects: &Objects, config: &Config) -> Result<
         },
         maps: found.maps.into_keys().collect(),
         btf: btf.map(|(serial, ..)| serial),
+        target,
         charge: config.pages(attr.insns.len() as u64),
     })
 }

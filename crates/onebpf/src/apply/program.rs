@@ -21,8 +21,8 @@ pub(super) struct Task<'a> {
     pub(super) insns: Vec<u8>,
     /// The BTF, if there is any after all.
     pub(super) btf: Option<BorrowedFd<'a>>,
-    /// BTF of the module that it attaches to.
-    pub(super) attach_btf: Option<BorrowedFd<'a>>,
+    /// What it attaches to: a program, or the BTF of a module.
+    pub(super) attach_to: Option<BorrowedFd<'a>>,
     /// BTF of the modules that it calls.
     pub(super) modules: Vec<BorrowedFd<'a>>,
     /// By whose right.
@@ -124,7 +124,7 @@ fn submit(kernel: &dyn Kernel, task: &Task<'_>, mut log: Option<Log<'_>>) -> one
             func_info: &func_info,
             line_info: &line_info,
             attach_btf_id: program.attach.as_ref().map_or(0, |attach| attach.btf_id),
-            attach_btf: task.attach_btf,
+            attach_btf: task.attach_to,
             fd_array: &fd_array,
             ifindex: program.device.unwrap_or_default(),
             token: task.token,

@@ -40,6 +40,12 @@ pub(super) fn module(name: &str, error: onebpf_sys::Error) -> Error {
     error.retry(Retry::ObserveAgain)
 }
 
+/// The program to attach to went since it was observed.
+pub(super) fn target(name: &str, id: u32, error: onebpf_sys::Error) -> Error {
+    let error = Error::refused(Code::NoObject, format_args!("program `{name}` with id {id}"), error);
+    error.retry(Retry::ObserveAgain)
+}
+
 pub(super) fn map(map: &CreateMap, error: onebpf_sys::Error, host: &Host) -> Error {
     let what = format!("map `{}` ({}) was not created", map.name, MapType(map.map_type));
     let mut new = Error::refused(Code::MapCreate, what, error).at(&map.place);

@@ -154,6 +154,8 @@ fn the_verifier_is_translated() {
         ("BPF_CALL uses reserved fields", "4.16"),
         ("R2 type=ctx expected=fp", "local variable"),
         ("R0 !read_ok", "return one"),
+        ("Cannot replace static functions", "a global function"),
+        ("Subprog f doesn't exist", "another program of that object"),
     ];
     for (log, words) in cases {
         says_first(What::Program(&program), E::INVAL, None, log, words);

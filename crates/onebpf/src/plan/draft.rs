@@ -4,7 +4,7 @@ use super::externs::Externs;
 use super::pins::Publish;
 use super::step::object;
 use super::{Adaptation, CreateMap, Migration, Plan, Slot, Step};
-use crate::{Facts, Module, Options, Spec};
+use crate::{Facts, Module, Options, Spec, Target};
 use onebpf_object::{Place, Warning};
 use onebpf_sys::{Feature, Support};
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +32,8 @@ pub(super) struct Draft<'a> {
     pub(super) links: BTreeMap<String, Slot<object::Link>>,
     /// Modules whose BTF is opened.
     modules: BTreeMap<Module, Slot<object::Btf>>,
+    /// Programs of the kernel that are opened, by id.
+    targets: BTreeMap<u32, Slot<object::Program>>,
     slots: u32,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Draft<'a> {
             externs: Externs::default(),
             links: BTreeMap::new(),
             modules: BTreeMap::new(),
+            targets: BTreeMap::new(),
             slots: 0,
         }
     }
@@ -86,6 +89,18 @@ impl<'a> Draft<'a> {
         let out = self.slot();
         self.push(Step::OpenBtf { out, name: module.name.clone(), id: module.id });
         self.modules.insert(module.clone(), out);
+        out
+    }
+
+    /// A program of the kernel, opened by a step of its own when it is first needed.
+    pub(super) fn target(&mut self, target: &Target) -> Slot<object::Program> {
+        if let Some(slot) = self.targets.get(&target.id) {
+            return *slot;
+        }
+        let out = self.slot();
+        let Target { id, name, path, .. } = target.clone();
+        self.push(Step::OpenProgram { out, name, id, path });
+        self.targets.insert(target.id, out);
         out
     }
 

@@ -24,6 +24,7 @@ mod show;
 mod slots;
 mod step;
 mod struct_ops;
+mod targets;
 mod transaction;
 
 pub use adaptation::Adaptation;
@@ -38,7 +39,7 @@ pub(crate) use externs::{addressed_externs, config_options, extern_name, typed_e
 pub(crate) use maps::BPF_F_NO_COMMON_LRU;
 pub use maps::ring_size;
 pub(crate) use pins::not_made;
-pub(crate) use programs::{kernel_names, select};
+pub(crate) use programs::{kernel_names, select, target_programs};
 pub use scope::pin_paths;
 pub(crate) use scope::{iproute2_mount, needs_iproute2};
 pub use step::{

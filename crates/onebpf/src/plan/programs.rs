@@ -5,10 +5,11 @@ use super::externs;
 use super::jump_tables;
 use super::older;
 use super::struct_ops::{self, Role, Tables};
+use super::targets;
 use super::{Attach, LoadProgram, Operand, Patch, Slot, Step, object};
 use crate::error::{Code, Error, Result};
 use crate::kernel_types::{KernelName, NameKind, Named};
-use crate::{Options, Spec};
+use crate::{Options, Spec, TargetProgram};
 use onebpf_object::insn::Insn;
 use onebpf_object::{
     AttachType, Dialect, LinkedProgram, MapSpec, Place, Poison, ProgramSpec, ProgramType, Ref,
@@ -37,13 +38,13 @@ pub(super) struct Chosen<'a> {
 /// The programs that `options` name, or those that load by default, in the order of the object.
 pub(crate) fn select<'a>(spec: &'a Spec, options: &Options) -> Result<Vec<&'a ProgramSpec>> {
     let all = || spec.programs.values();
-    if options.programs.is_empty() && options.sections.is_empty() {
-        return Ok(all().filter(|program| struct_ops::autoloads(spec, program)).collect());
-    }
-    for name in &options.programs {
+    for name in options.programs.iter().chain(options.attach_to.of.keys()) {
         if !spec.programs.contains_key(name) {
             return Err(unknown("program", name, spec.programs.keys()));
         }
+    }
+    if options.programs.is_empty() && options.sections.is_empty() {
+        return Ok(all().filter(|program| struct_ops::autoloads(spec, program)).collect());
     }
     for section in &options.sections {
         if !all().any(|program| program.section == section.trim_start_matches('?')) {
@@ -82,6 +83,17 @@ pub(crate) fn kernel_names(spec: &Spec, options: &Options) -> Result<BTreeSet<Ke
         .chain(externs.into_iter().map(externs::extern_name))
         .chain(struct_ops::names(spec, options)?)
         .collect())
+}
+
+/// The programs in the kernel that chosen programs attach to, by the name of the latter.
+pub(crate) fn target_programs<'a>(
+    spec: &'a Spec,
+    options: &'a Options,
+) -> Result<Vec<(&'a str, &'a TargetProgram)>> {
+    let target = |program: &'a ProgramSpec| {
+        Some((program.name.as_str(), targets::of(options, &program.name, typed(spec, program, options)?)?))
+    };
+    Ok(select(spec, options)?.into_iter().filter_map(target).collect())
 }
 
 /// Adds the steps that load programs, one after the other: they do not depend on each other.
@@ -124,7 +136,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Resul
     let place = draft.spec.functions.get(program.function.0).map(|f| f.place.clone()).unwrap_or_default();
     let (kind, attach_type) =
         typed(draft.spec, program, draft.options).ok_or_else(|| untyped(program, &place))?;
-    relocatable(draft, chosen, kind, &place)?;
+    relocatable(draft, chosen, &place)?;
     let (mut insns, mut patches) = patched(draft, chosen, &place)?;
     patches.extend(jump_tables::steps(draft, chosen, &place)?);
     older::helpers(draft, &program.name, &mut insns);
@@ -135,7 +147,7 @@ fn one(draft: &mut Draft<'_>, chosen: &Chosen<'_>, tables: &Tables<'_>) -> Resul
     let role = (kind == ProgramType::STRUCT_OPS).then(|| tables.role(program, &place)).transpose()?;
     let (attach, expected_attach_type) = if let Some(Role { name, table, module, member }) = role {
         let module = module.as_ref().map(|module| draft.module(module));
-        (Some(Attach { name: name.clone(), btf_id: *table, module }), *member)
+        (Some(Attach { name: name.clone(), btf_id: *table, module, program: None }), *member)
     } else {
         let attach = attach(draft, program, &place)?;
         (attach, older::attach_type(draft, program, kind, attach_type, &place)?)
@@ -203,16 +215,9 @@ fn untyped(program: &ProgramSpec, place: &Place) -> Error {
         .hint("say it with `--type NAME`, e.g. `--type tc` or `--type xdp`")
 }
 
-/// Refuses what is not built in yet, and what uses maps that are not there.
-fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, place: &Place) -> Result<()> {
-    let Chosen { spec: program, linked, .. } = chosen;
-    let refuse = |what: String| {
-        let text = format!("program `{}` {what}, and that is not built in yet", program.name);
-        Err(Error::new(Code::Unrelocated, text)
-            .at(place)
-            .hint("load the other programs with `--program NAME`"))
-    };
-    for reference in linked.refs.iter().map(|(_, target)| target) {
+/// Refuses what uses maps that are not there.
+fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, place: &Place) -> Result<()> {
+    for reference in chosen.linked.refs.iter().map(|(_, target)| target) {
         match externs::map_of(draft.spec, reference) {
             Some(map) if !draft.maps.contains_key(map) && !poisoned(draft, map) => {
                 return missing_map(draft, chosen, map, place);
@@ -220,11 +225,7 @@ fn relocatable(draft: &mut Draft<'_>, chosen: &Chosen<'_>, kind: ProgramType, pl
             _ => {}
         }
     }
-    known(draft, chosen, place)?;
-    match kind {
-        ProgramType::EXT => refuse("replaces a function of another program".to_owned()),
-        _ => Ok(()),
-    }
+    known(draft, chosen, place)
 }
 
 /// Refuses what this kernel is known to lack.
@@ -311,6 +312,11 @@ pub(super) fn not_a_load(chosen: &Chosen<'_>, insn: u32, place: &Place) -> Error
 
 /// The kernel BTF id that a program attaches to, as observed.
 fn attach(draft: &mut Draft<'_>, program: &ProgramSpec, place: &Place) -> Result<Option<Attach>> {
+    if let Some(types) = typed(draft.spec, program, draft.options)
+        && (types.0 == ProgramType::EXT || targets::of(draft.options, &program.name, types).is_some())
+    {
+        return targets::attach(draft, program, types.0, place).map(Some);
+    }
     let Some(target) = attach_target(draft.spec, program, draft.options) else {
         return targetless(draft, program, place).map(|()| None);
     };
@@ -325,7 +331,7 @@ fn attach(draft: &mut Draft<'_>, program: &ProgramSpec, place: &Place) -> Result
     match draft.facts.named(&target) {
         Some((_, Some(Named { btf_id, module }))) => {
             let module = module.as_ref().map(|module| draft.module(module));
-            Ok(Some(Attach { name: target.name, btf_id: *btf_id, module }))
+            Ok(Some(Attach { name: target.name, btf_id: *btf_id, module, program: None }))
         }
         Some((_, None)) if draft.facts.kernel_btf == Some(false) => fail("but this kernel has no BTF"),
         Some((_, None)) => match &target.module {
@@ -342,10 +348,7 @@ fn targetless(draft: &Draft<'_>, program: &ProgramSpec, place: &Place) -> Result
     if !typed(draft.spec, program, draft.options).is_some_and(needs_target) {
         return Ok(());
     }
-    let text =
-        format!("program `{}`: section `{}` does not say what it attaches to", program.name, program.section);
-    let hint = format!("name it after a slash: SEC(\"{}/NAME\")", program.section);
-    Err(Error::new(Code::NoTarget, text).at(place).hint(hint))
+    Err(targets::nameless(program, place))
 }
 
 /// Whether the kernel wants a BTF id of what such a program attaches to: those of many functions at once get theirs when
@@ -358,7 +361,11 @@ fn needs_target((kind, attach): (ProgramType, AttachType)) -> bool {
 
 /// What a tracing or LSM program attaches to: libbpf's `btf_get_kernel_prefix_kind()`. `MODULE:NAME` is one in a module.
 fn attach_target(spec: &Spec, program: &ProgramSpec, options: &Options) -> Option<KernelName> {
-    let (_, attach) = typed(spec, program, options).filter(|types| needs_target(*types))?;
+    let types = typed(spec, program, options).filter(|types| needs_target(*types))?;
+    if targets::of(options, &program.name, types).is_some() {
+        return None;
+    }
+    let (_, attach) = types;
     let (prefix, kind) = match attach {
         AttachType::TRACE_RAW_TP => ("btf_trace_", NameKind::Typedef),
         AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", NameKind::Function),

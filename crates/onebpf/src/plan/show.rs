@@ -99,6 +99,10 @@ fn row(step: &Step) -> Row {
         Step::OpenBtf { out, name, id } => {
             ("open BTF", name.clone(), format!("module's BTF [{id}]"), Some(out.number()))
         }
+        Step::OpenProgram { out, name, id, path } => {
+            let detail = path.as_ref().map_or_else(String::new, |path| format!(", {}", path.display()));
+            ("open program", name.clone(), format!("program [{id}]{detail}"), Some(out.number()))
+        }
         Step::OpenPin { out, name, path, .. } => {
             ("open pin", name.clone(), path.display().to_string(), Some(out.number()))
         }
@@ -220,6 +224,9 @@ fn load(program: &LoadProgram) -> String {
     }
     if let Some(attach) = &program.attach {
         text = format!("{text}, for {} [{}]", attach.name, attach.btf_id);
+        if let Some(program) = attach.program {
+            text = format!("{text} of {program}");
+        }
     }
     text
 }

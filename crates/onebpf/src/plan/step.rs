@@ -83,6 +83,18 @@ pub enum Step {
         /// Id of its BTF object.
         id: u32,
     },
+    /// Take a program that is in the kernel, for programs of the object to attach to.
+    OpenProgram {
+        /// Filled by this step.
+        out: Slot<object::Program>,
+        /// The name that the kernel has for it.
+        name: String,
+        /// Its id.
+        id: u32,
+        /// Where it is pinned, if it was named so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<PathBuf>,
+    },
     /// Take a pinned map, after looking again at what it is.
     OpenPin {
         /// Filled by this step.

@@ -63,16 +63,19 @@ pub struct LoadProgram {
     pub place: Place,
 }
 
-/// A kernel BTF id to attach to.
+/// A function or type to attach to.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Attach {
     /// Its name.
     pub name: String,
-    /// BTF id in the kernel's BTF, or in the module's.
+    /// BTF id in the kernel's BTF, the module's, or the program's.
     pub btf_id: u32,
     /// The module's BTF, if it is in a module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<Slot<object::Btf>>,
+    /// The program, if it is a function of one: the id is of that program's BTF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<Slot<object::Program>>,
 }
 
 /// An instruction with an immediate that is an fd.
