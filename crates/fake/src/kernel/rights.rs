@@ -8,7 +8,7 @@ use std::path::Path;
 
 impl FakeKernel {
     /// This process is in a user namespace, to which the BPF filesystem at `bpffs` delegates rights: without a
-    /// [token](Kernel::token_create) nothing is made.
+    /// [token](onebpf_sys::Kernel::token_create) nothing is made.
     #[must_use]
     pub fn delegating(self, bpffs: impl AsRef<Path>) -> Self {
         self.configure(|config| {

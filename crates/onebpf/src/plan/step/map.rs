@@ -46,7 +46,7 @@ pub struct CreateMap {
     /// True for a template, and for a jump table: it is not part of the loaded object and is closed after use.
     pub template: bool,
     /// What to leave out, in order, if the kernel refuses. Only in a plan that assumes nothing
-    /// ([`Plan::assumed`](super::Plan::assumed) is empty): else the refusal may have a better answer.
+    /// ([`Plan::assumed`](crate::plan::Plan::assumed) is empty): else the refusal may have a better answer.
     pub on_refusal: Vec<Fallback>,
     /// What a pinned map has to be like, to be used in its place.
     #[serde(skip)]
